@@ -1,0 +1,4 @@
+"""The physics: differentiable forward models, installed as ``physgen.forward_models``."""
+
+if __name__ == "forward_models":
+    raise ImportError("Import physgen.forward_models instead. The folder is a part of physgen, not a package of its own.")

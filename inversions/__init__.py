@@ -1,0 +1,9 @@
+"""The inversions, one method a file, installed as ``physgen.inversions``."""
+
+if __name__ == "inversions":
+    raise ImportError("Import physgen.inversions instead. The folder is a part of physgen, not a package of its own.")
+
+from .inversion import Inversion
+from .optimal_estimation import OptimalEstimation
+
+__all__ = ["Inversion", "OptimalEstimation"]

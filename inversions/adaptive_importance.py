@@ -1,0 +1,215 @@
+"""Adaptive importance sampling of many posteriors at once, started from their Laplace approximations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from physgen.diagnostics.psis import pareto_smooth
+from torch import Tensor
+
+from physgen.problem import Posterior
+from physgen.random import normal, uniform
+from physgen.status import Status
+
+from .student_mixture import StudentMixture, around, effective, fit
+
+_STAGE = 16  # random stages of this method begin here; earlier ones belong to the search for modes
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the rounds go.
+
+    Attributes
+    ----------
+    draws : tuple of int
+        New draws of each round.
+    components : int
+        Student components from the second round on.
+    defence : float
+        Share of every proposal that is the prior itself.
+    stop_ess : float
+        Effective draws after which no further round is run.
+    accept_ess, accept_k_hat : float
+        What an answer must reach to be trusted.
+    """
+
+    draws: tuple[int, ...] = (200, 400, 800, 1600)
+    components: int = 3
+    defence: float = 0.05
+    stop_ess: float = 200.0
+    accept_ess: float = 100.0
+    accept_k_hat: float = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """What the rounds leave for B observations.
+
+    Attributes
+    ----------
+    z : Tensor (B, draws, k)
+        Latents resampled from the weighted draws.
+    status : integer Tensor (B,)
+    k_hat, ess, log_evidence : Tensor (B,)
+    rounds : integer Tensor (B,)
+    """
+
+    z: Tensor
+    status: Tensor
+    k_hat: Tensor
+    ess: Tensor
+    log_evidence: Tensor
+    rounds: Tensor
+
+
+def sample_posterior(
+    posterior: Posterior,
+    mean: Tensor,
+    covariance: Tensor,
+    *,
+    schedule: Schedule,
+    draws: int,
+    seed: int,
+    index: Tensor,
+) -> Weighted:
+    """Rounds of importance sampling until the answer of each observation is good enough.
+
+    The first proposal is a Student-t around the Laplace approximation; each later one a Student mixture fitted to all
+    weighted draws so far. Every draw is weighted by the mixture of all proposals used (Veach & Guibas 1995; Cornuet
+    et al. 2012), and the weights are Pareto-smoothed (Vehtari et al. 2024).
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Of B observations on one axis.
+    mean, covariance : Tensor (B, k), (B, k, k)
+        The Laplace approximation.
+    schedule : Schedule
+    draws : int
+        Draws to resample for each observation.
+    seed, index
+        Decide the random numbers; `index` (B,) is the number of each observation.
+    """
+    total, k = mean.shape
+    out = _empty(total, draws, k, mean)
+    active = torch.arange(total, device=mean.device)
+    previous = _Moments(mean, covariance.diagonal(dim1=-2, dim2=-1).sqrt(), torch.full_like(mean[:, 0], torch.inf))
+    proposals = [around(mean, covariance, schedule.defence)]
+    z, target = mean.new_empty(total, 0, k), mean.new_empty(total, 0)
+    for number, size in enumerate(schedule.draws):
+        new = _propose(proposals[-1], index[active], size, k, seed, number)
+        here = posterior.select(active)
+        z = torch.cat([z, new], dim=1)
+        target = torch.cat([target, _log_target(here, new)], dim=1)
+        log_weight = target - _log_proposal(proposals, schedule.draws, z)
+        smooth, k_hat = pareto_smooth(log_weight.mT)
+        weight = smooth.mT.exp().contiguous()
+        ess = effective(weight)
+        latest = _moments(new, log_weight[:, -size:])
+        agree = latest.agrees(previous)
+        status = _judge(log_weight, k_hat, ess, agree, schedule)
+        enough = (status == Status.TRUSTED) & (ess >= min(schedule.stop_ess, 0.5 * z.shape[1]))
+        finished = enough | (status == Status.MODEL_UNDEFINED) | (number == len(schedule.draws) - 1)
+        rows = torch.nonzero(finished).squeeze(-1)
+        if rows.numel():
+            at = active[rows]
+            out.z[at] = _resample(z[rows], weight[rows], draws, index[at], seed)
+            out.status[at], out.k_hat[at], out.ess[at] = status[rows], k_hat[rows], ess[rows]
+            out.log_evidence[at] = torch.logsumexp(log_weight[rows], -1) - torch.log(mean.new_tensor(z.shape[1]))
+            out.rounds[at] = number + 1
+        rest = torch.nonzero(~finished).squeeze(-1)
+        if not rest.numel():
+            break
+        active, z, target = active[rest], z[rest], target[rest]
+        proposals = [p.select(rest) for p in proposals]
+        previous = _moments(z, log_weight[rest])
+        proposals.append(fit(z, _tempered(log_weight[rest]), schedule.components, schedule.defence))
+    return out
+
+
+def _empty(total: int, draws: int, k: int, like: Tensor) -> Weighted:
+    nan = torch.full((total,), torch.nan, dtype=like.dtype, device=like.device)
+    integers = torch.zeros(total, dtype=torch.int64, device=like.device)
+    z = like.new_full((total, draws, k), torch.nan)
+    return Weighted(z, integers.clone(), nan.clone(), nan.clone(), nan.clone(), integers.clone())
+
+
+def _propose(proposal: StudentMixture, index: Tensor, size: int, k: int, seed: int, number: int) -> Tensor:
+    stage, dtype = _STAGE + 2 * number, proposal.mean.dtype
+    normals = normal((size, k), index, seed=seed, stage=stage, dtype=dtype)
+    uniforms = uniform((size, max(proposal.df) // 2), index, seed=seed, stage=stage + 1, dtype=dtype)
+    return proposal.sample(normals, uniforms)
+
+
+def _log_target(posterior: Posterior, z: Tensor) -> Tensor:
+    """Unnormalised log posterior density (B, S) of z (B, S, k); NaN where the model is undefined."""
+    return posterior.log_prob(z.transpose(0, 1)).mT
+
+
+def _log_proposal(proposals: list[StudentMixture], sizes: tuple[int, ...], z: Tensor) -> Tensor:
+    """Log density (B, S) of the mixture of all proposals used, each by its number of draws."""
+    used = z.new_tensor(sizes[: len(proposals)])
+    parts = [torch.log(n / used.sum()) + p.log_prob(z) for n, p in zip(used, proposals, strict=True)]
+    return torch.logsumexp(torch.stack(parts), dim=0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Mean (B, k) and standard deviation (B, k) of the latents, from so many effective draws (B,)."""
+
+    mean: Tensor
+    sd: Tensor
+    ess: Tensor
+
+    def agrees(self, other: _Moments) -> Tensor:
+        """Whether two estimates differ by no more than Monte-Carlo error, and a quarter of a standard deviation."""
+        error = torch.sqrt(1 / self.ess + 1 / other.ess)[:, None]
+        shift = (self.mean - other.mean).abs() / torch.minimum(self.sd, other.sd)
+        spread = torch.log(self.sd / other.sd).abs()
+        return ((shift < 0.25 + 4 * error) & (spread < 0.25 + 4 * error)).all(-1)
+
+
+def _moments(z: Tensor, log_weight: Tensor) -> _Moments:
+    weight = torch.softmax(torch.nan_to_num(log_weight, nan=-torch.inf), dim=-1)
+    mean = (weight[..., None] * z).sum(1)
+    variance = (weight[..., None] * (z - mean[:, None]) ** 2).sum(1)
+    return _Moments(mean, variance.sqrt(), effective(weight))
+
+
+def _judge(log_weight: Tensor, k_hat: Tensor, ess: Tensor, agree: Tensor, schedule: Schedule) -> Tensor:
+    status = torch.full(k_hat.shape, int(Status.TRUSTED), dtype=torch.int64, device=k_hat.device)
+    status[~agree] = Status.ROUNDS_DISAGREE
+    status[~(ess >= schedule.accept_ess)] = Status.FEW_EFFECTIVE_DRAWS
+    status[~(k_hat < schedule.accept_k_hat)] = Status.HEAVY_TAILS
+    status[torch.isneginf(log_weight).all(-1)] = Status.INFEASIBLE
+    status[torch.isnan(log_weight).any(-1) | torch.isposinf(log_weight).any(-1)] = Status.MODEL_UNDEFINED
+    return status
+
+
+def _tempered(log_weight: Tensor, least: float = 60.0) -> Tensor:
+    """Normalised weights (B, S), flattened by a power just small enough for `least` effective draws.
+
+    A mixture fitted to a handful of dominant draws would collapse onto them.
+    """
+    log_weight = log_weight - log_weight.amax(-1, keepdim=True)
+    log_weight = torch.nan_to_num(log_weight, nan=-torch.inf, neginf=-1e4)
+    least = min(least, 0.5 * log_weight.shape[-1])
+    low, high = torch.zeros_like(log_weight[:, :1]), torch.ones_like(log_weight[:, :1])
+    power = high
+    for _ in range(12):
+        enough = effective(torch.softmax(power * log_weight, -1))[:, None] >= least
+        low, high = torch.where(enough, power, low), torch.where(enough, high, power)
+        power = torch.where(enough & (power == 1), power, 0.5 * (low + high))
+    return torch.softmax(power * log_weight, -1)
+
+
+def _resample(z: Tensor, weight: Tensor, draws: int, index: Tensor, seed: int) -> Tensor:
+    """Systematic resampling (Kitagawa 1996) of `draws` latents for each observation, in shuffled order."""
+    offset = uniform((1,), index, seed=seed, stage=_STAGE - 1, dtype=torch.float64)
+    order = uniform((draws,), index, seed=seed, stage=_STAGE - 2).argsort(-1)
+    cumulative = weight.to(torch.float64).cumsum(-1)
+    ladder = (torch.arange(draws, dtype=torch.float64, device=z.device) + offset) / draws * cumulative[:, -1:]
+    pick = torch.searchsorted(cumulative, ladder).clamp(max=z.shape[1] - 1).gather(-1, order)
+    return z.gather(1, pick[..., None].expand(-1, -1, z.shape[-1]))

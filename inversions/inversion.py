@@ -1,0 +1,41 @@
+"""What every inversion looks like from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from physgen.problem import Problem
+from physgen.result import Result
+
+
+class Inversion(Protocol):
+    """A frozen dataclass of settings, called on a problem and its observations.
+
+    Parameters of the call
+    ----------------------
+    problem : Problem
+    y : array_like (*batch, m)
+        NaN where not measured.
+    conditions : mapping, optional
+        One value each, or one for each observation.
+    seed : int
+        The answer is a function of it.
+    index : integer Tensor (*batch), optional
+        The number of each observation, which decides its random numbers; 0, 1, 2, ... by default. A caller that cuts
+        observations into chunks gives it, so that the answer does not depend on the cut.
+    progress : bool or callable
+        A bar on the terminal, or a function called with (observations done, observations in all).
+    """
+
+    def __call__(
+        self,
+        problem: Problem,
+        y: Any,
+        *,
+        conditions: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        index: Any = None,
+        progress: bool | Callable[[int, int], None] = False,
+    ) -> Result:
+        """One posterior for each observation; an observation that fails says so in its status."""

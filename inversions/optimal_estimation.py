@@ -1,0 +1,227 @@
+"""Optimal estimation: the mode, its Laplace posterior, and adaptive importance sampling to correct it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from physgen.conditions import takes
+from physgen.problem import Posterior, Problem
+from physgen.progress import advancing
+from physgen.random import normal
+from physgen.result import Result
+from physgen.status import Status
+
+from .adaptive_importance import Schedule, Weighted, sample_posterior
+from .levenberg_marquardt import Modes, laplace_statistics, maximise
+
+_DRAW_ROWS = 512  # observations whose importance draws are held at once
+
+
+@dataclass(frozen=True)
+class OptimalEstimation:
+    """Levenberg-Marquardt in latent space, then a Laplace posterior corrected by adaptive importance sampling.
+
+    The classical method of atmospheric sounding (Rodgers 2000), made honest where the forward model is not linear:
+    the draws come from the posterior itself, and `k_hat` and `ess` say how well. Needs a gradient.
+
+    Parameters
+    ----------
+    draws : int
+        Posterior draws kept for each observation.
+    round_draws : tuple of int
+        Importance draws of each round, up to four of them.
+    iterations : int
+        Linearisations at most.
+    tolerance : float
+        A mode is reached when its squared distance, in posterior standard deviations, is below this.
+    restarts : int
+        New starts for an observation that did not converge, or that fits badly.
+    candidates : int
+        Prior draws tried for each start.
+    components, defence, stop_ess, accept_ess, accept_k_hat
+        Of the importance sampling: see `Schedule`.
+    chunk : int
+        Observations held at once; the answer does not depend on it.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range.
+    """
+
+    draws: int = 200
+    round_draws: tuple[int, ...] = (200, 400, 800, 1600)
+    iterations: int = 40
+    tolerance: float = 1e-5
+    restarts: int = 2
+    candidates: int = 16
+    components: int = 3
+    defence: float = 0.05
+    stop_ess: float = 200.0
+    accept_ess: float = 100.0
+    accept_k_hat: float = 0.7
+    chunk: int = 2048
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "round_draws", tuple(self.round_draws))
+        for name in ("draws", "iterations", "candidates", "components", "chunk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Invalid {name} {getattr(self, name)}. Must be at least 1.")
+        if not self.round_draws or min(self.round_draws) < 20:
+            raise ValueError(f"Invalid round_draws {self.round_draws}. Give at least one round of 20 draws or more.")
+        if not 0 < self.defence < 1:
+            raise ValueError(f"Invalid defence {self.defence}. Must lie between 0 and 1.")
+
+    def __call__(
+        self,
+        problem: Problem,
+        y: Any,
+        *,
+        conditions: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        index: Any = None,
+        progress: bool | Callable[[int, int], None] = False,
+    ) -> Result:
+        """Invert observations ``(*batch, m)``; see `physgen.inversions.inversion.Inversion`.
+
+        Raises
+        ------
+        TypeError
+            If the forward model has no gradient.
+        ValueError
+            If observations or conditions are of the wrong shape, names or range.
+        """
+        if not problem.differentiable:
+            raise TypeError(
+                "OptimalEstimation needs the forward model's gradient, and a black box has none. "
+                "Use Ensemble, which only evaluates."
+            )
+        whole = problem.condition(y, **(conditions or {}))
+        flat, screen = whole.flatten(), whole.screen().reshape(-1)
+        count = len(flat.y)
+        index = torch.arange(count) if index is None else torch.as_tensor(index).reshape(-1)
+        parts = []
+        with torch.no_grad(), advancing(progress, count) as advance:
+            for start in range(0, count, self.chunk):
+                cut = slice(start, min(start + self.chunk, count))
+                parts.append(self._invert(flat.select(cut), screen[cut], seed, index[cut], advance))
+        return self._result(whole, parts)
+
+    def _invert(
+        self, posterior: Posterior, screen: Tensor, seed: int, index: Tensor, advance: Callable[[int], None]
+    ) -> dict[str, Tensor]:
+        """Everything about one chunk, by name; observations that the screen refuses stay NaN."""
+        out = self._blank(posterior, screen)
+        good = torch.nonzero(screen == Status.TRUSTED).squeeze(-1)
+        advance(len(screen) - len(good))
+        if len(good):
+            for name, value in self._answer(posterior.select(good), seed, index[good], advance).items():
+                out[name][good] = value
+        return out
+
+    def _blank(self, posterior: Posterior, screen: Tensor) -> dict[str, Tensor]:
+        k, n = posterior.problem.prior.latent_dim, posterior.problem.prior.causes.size
+        shapes = dict.fromkeys(("dofs", "information_content", "chi2", "k_hat", "ess", "log_evidence"), ())
+        shapes |= {"samples": (self.draws, n), "latent_mean": (k,)}
+        shapes |= {"latent_covariance": (k, k), "averaging_kernel": (k, k)}
+        out = {name: posterior.y.new_full((len(screen), *shape), torch.nan) for name, shape in shapes.items()}
+        out |= {name: torch.zeros_like(screen) for name in ("measured", "rounds", "iterations")}
+        return out | {"status": screen.clone()}
+
+    def _answer(
+        self, posterior: Posterior, seed: int, index: Tensor, advance: Callable[[int], None]
+    ) -> dict[str, Tensor]:
+        modes = self._modes(posterior, seed, index)
+        stats = laplace_statistics(modes.information)
+        weighted = self._draw(posterior, modes, stats["latent_covariance"], seed, index, advance)
+        # good weights vouch for the draws wherever the search stopped; bad ones may be the search's fault
+        unfinished = ~modes.converged & (weighted["status"] != Status.TRUSTED)
+        status = torch.where(unfinished, int(Status.NOT_CONVERGED), weighted["status"])
+        status = torch.where(modes.undefined, int(Status.MODEL_UNDEFINED), status)
+        samples = posterior.decode(weighted.pop("z").transpose(0, 1)).transpose(0, 1)
+        return {
+            **weighted,
+            **stats,
+            "samples": samples,
+            "status": status,
+            "latent_mean": modes.z,
+            "chi2": chi2(posterior, modes.z),
+            "measured": (~torch.isnan(posterior.y)).sum(-1),
+            "iterations": modes.iterations,
+        }
+
+    def _modes(self, posterior: Posterior, seed: int, index: Tensor) -> Modes:
+        """The best mode of each observation, from one start and, where that fails or fits badly, from others."""
+        modes = self._climb(posterior, seed, index, 0)
+        measured = (~torch.isnan(posterior.y)).sum(-1)
+        for restart in range(1, self.restarts + 1):
+            # a chi2 this far above its expectation has a probability below 1e-4 under the model
+            misfit = chi2(posterior, modes.z) > measured + 4 * torch.sqrt(2.0 * measured) + 6
+            rows = torch.nonzero(~modes.converged | misfit).squeeze(-1)
+            if not rows.numel():
+                break
+            modes = modes.replaced(rows, self._climb(posterior.select(rows), seed, index[rows], restart))
+        return modes
+
+    def _climb(self, posterior: Posterior, seed: int, index: Tensor, stage: int) -> Modes:
+        """Climb from the best of some prior draws; the first start also tries the prior's centre."""
+        k = posterior.problem.prior.latent_dim
+        z = normal((self.candidates, k), index, seed=seed, stage=stage, dtype=posterior.y.dtype).transpose(0, 1)
+        if stage == 0:
+            z = torch.cat([torch.zeros_like(z[:1]), 0.5 * z[1:]])
+        value = torch.nan_to_num(posterior.log_prob(z), nan=-torch.inf)
+        best = value.argmax(0)
+        start = z.gather(0, best[None, :, None].expand(1, -1, k)).squeeze(0)
+        return maximise(posterior, start, iterations=self.iterations, tolerance=self.tolerance)
+
+    def _draw(
+        self,
+        posterior: Posterior,
+        modes: Modes,
+        covariance: Tensor,
+        seed: int,
+        index: Tensor,
+        advance: Callable[[int], None],
+    ) -> dict[str, Tensor]:
+        schedule = Schedule(
+            self.round_draws, self.components, self.defence, self.stop_ess, self.accept_ess, self.accept_k_hat
+        )
+        parts: list[Weighted] = []
+        for start in range(0, len(index), _DRAW_ROWS):
+            cut = slice(start, start + _DRAW_ROWS)
+            mean, cov = modes.z[cut], covariance[cut]
+            settings = {"schedule": schedule, "draws": self.draws, "seed": seed, "index": index[cut]}
+            parts.append(sample_posterior(posterior.select(cut), mean, cov, **settings))
+            advance(len(mean))
+        names = (f.name for f in fields(Weighted))
+        return {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
+
+    def _result(self, posterior: Posterior, parts: list[dict[str, Tensor]]) -> Result:
+        batch, problem = posterior.batch, posterior.problem
+        joined = {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
+        joined = {name: v.reshape(*batch, *v.shape[1:]) for name, v in joined.items()}
+        samples = joined.pop("samples").movedim(len(batch), 0)[None]
+        return Result(
+            samples=samples,
+            status=joined.pop("status"),
+            stats=joined,
+            causes=problem.prior.causes,
+            y=posterior.y,
+            conditions=posterior.conditions,
+            observables=problem.observables,
+            condition_space=getattr(problem.forward, "conditions", None),
+            settings={"method": type(self).__name__, **asdict(self)},
+        )
+
+
+def chi2(posterior: Posterior, z: Tensor) -> Tensor:
+    """Sum of squared standardised residuals ``(B,)`` at the latents z ``(B, k)``."""
+    _, prediction = posterior.predict(z)
+    noise = posterior.problem.noise
+    own = takes(noise, "log_prob", 2).pick(posterior.conditions)
+    return (noise.standardise(posterior.y, prediction, **own) ** 2).sum(-1)

@@ -1,0 +1,69 @@
+"""Physgen infers causes from effects: forward models, generative priors, and posteriors that have been checked.
+
+The nouns are exported here: ``import physgen as pg``. They load on first use, so that the command line starts at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .blackbox import blackbox as blackbox
+    from .noise import CorrelatedGaussianNoise as CorrelatedGaussianNoise
+    from .noise import GaussianNoise as GaussianNoise
+    from .noise import Noise as Noise
+    from .noise import PoissonNoise as PoissonNoise
+    from .noise import StudentTNoise as StudentTNoise
+    from .priors import Beta as Beta
+    from .priors import Chain as Chain
+    from .priors import Empirical as Empirical
+    from .priors import Exponential as Exponential
+    from .priors import Gamma as Gamma
+    from .priors import Gaussian as Gaussian
+    from .priors import HalfCauchy as HalfCauchy
+    from .priors import HalfNormal as HalfNormal
+    from .priors import Independent as Independent
+    from .priors import LogNormal as LogNormal
+    from .priors import LogUniform as LogUniform
+    from .priors import Normal as Normal
+    from .priors import Prior as Prior
+    from .priors import StudentT as StudentT
+    from .priors import TruncatedNormal as TruncatedNormal
+    from .priors import Uniform as Uniform
+    from .problem import ForwardModel as ForwardModel
+    from .problem import Posterior as Posterior
+    from .problem import Problem as Problem
+    from .result import Result as Result
+    from .space import Block as Block
+    from .space import Coordinate as Coordinate
+    from .space import Space as Space
+    from .status import Status as Status
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "blackbox": ("blackbox",),
+    "noise": ("CorrelatedGaussianNoise", "GaussianNoise", "Noise", "PoissonNoise", "StudentTNoise"),
+    "priors": (
+        *("Beta", "Chain", "Empirical", "Exponential", "Gamma", "Gaussian", "HalfCauchy", "HalfNormal", "Independent"),
+        *("LogNormal", "LogUniform", "Normal", "Prior", "StudentT", "TruncatedNormal", "Uniform"),
+    ),
+    "problem": ("ForwardModel", "Posterior", "Problem"),
+    "result": ("Result",),
+    "space": ("Block", "Coordinate", "Space"),
+    "status": ("Status",),
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted(_MODULE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module 'physgen' has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULE[name]}", __name__), name)
+    # the submodule `blackbox` and the function share a name: the function must win on later look-ups too
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

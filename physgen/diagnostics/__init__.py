@@ -1,0 +1,1 @@
+"""Diagnostics: what shows that a posterior can be relied on, or not."""

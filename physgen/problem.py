@@ -1,0 +1,313 @@
+"""The problem (forward model, prior, noise), and the posterior that it becomes with a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .conditions import Takes, align, check_names, takes
+from .noise import Noise
+from .priors import Prior
+from .rows import in_blocks, jacobian
+from .small_matrices import product
+from .space import Block, Space
+from .status import Status
+
+VALUE_ROWS = 512  # rows of a forward evaluation that stay in the cache
+JACOBIAN_ROWS = 256
+DECODE_ROWS = 65536
+
+
+class ForwardModel(Protocol):
+    """Any callable ``(x, **conditions) -> prediction``, noise-free: a function, a `torch.nn.Module`, a plug-in.
+
+    Optional attributes, used when present: ``causes``, ``conditions`` and ``observables`` (each a `Space`),
+    ``jacobian(x, **conditions)`` returning (prediction, d prediction / d x), and ``differentiable`` (False for a
+    black box).
+    """
+
+    def __call__(self, x: Tensor, /, **conditions: Tensor) -> Tensor:
+        """Predictions ``(*, m')`` of causes ``(*, n)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Everything but the measurement.
+
+    Parameters
+    ----------
+    forward : ForwardModel
+        What a cause would look like to the instrument.
+    prior : Prior
+        Which causes nature makes.
+    noise : Noise
+        How the instrument (and the model) err.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a part is of the wrong kind, or the forward model's causes are not the prior's.
+    """
+
+    forward: ForwardModel
+    prior: Prior
+    noise: Noise
+
+    def __post_init__(self) -> None:
+        if not callable(self.forward):
+            raise TypeError(f"Invalid forward model of type {type(self.forward).__name__}. It must be callable.")
+        if not isinstance(self.prior, Prior):
+            raise TypeError(f"Invalid prior of type {type(self.prior).__name__}. It must be a physgen Prior.")
+        if not isinstance(self.noise, Noise):
+            raise TypeError(f"Invalid noise of type {type(self.noise).__name__}. It must be a physgen Noise.")
+        causes = getattr(self.forward, "causes", None)
+        if causes is not None and causes.names != self.prior.causes.names:
+            raise ValueError(
+                f"The forward model needs the causes {', '.join(causes.names)}. "
+                f"The prior has {', '.join(self.prior.causes.names)}: give the same, in the same order."
+            )
+
+    @cached_property
+    def takes(self) -> Takes:
+        """The conditions that the three parts take together."""
+        return takes(self.forward) | takes(self.prior, "decode") | takes(self.noise, "log_prob", 2)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients pass through the forward model."""
+        return getattr(self.forward, "differentiable", True)
+
+    @property
+    def observables(self) -> Space | None:
+        """What the forward model predicts, if it says so."""
+        return getattr(self.forward, "observables", None)
+
+    def simulate(self, n: int, *, seed: int = 0, **conditions: Any) -> tuple[Tensor, Tensor]:
+        """Draw causes from the prior and measure them.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        seed : int
+            The draws are a function of it.
+        **conditions
+            One value each, or n.
+
+        Returns
+        -------
+        (Tensor (n, causes), Tensor (n, observables))
+        """
+        check_names(conditions, self.takes)
+        like = torch.empty((), dtype=torch.get_default_dtype())
+        conditions = align(conditions, (n,), like, self._trailing())
+        own = takes(self.prior, "decode").pick(conditions)
+        z = self.prior.sample_latents(n, seed=seed, **own)
+        x, prediction = Posterior(self, like.new_empty(n, 0), conditions).predict(z)
+        own = takes(self.noise, "log_prob", 2).pick(conditions)
+        return x, self.noise.sample(prediction, seed=seed, **own)
+
+    def condition(self, y: Any, **conditions: Any) -> Posterior:
+        """The posterior given measurements.
+
+        Parameters
+        ----------
+        y : array_like (*batch, m)
+            NaN where not measured.
+        **conditions
+            One value each, or one for each observation.
+
+        Returns
+        -------
+        Posterior
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a condition is unknown, missing, of the wrong shape or out of range, or y is not numeric, of the wrong
+            length, or for most observations out of the observables' range.
+        """
+        y = _numeric(y)
+        check_names(conditions, self.takes)
+        aligned = align(conditions, tuple(y.shape[:-1]), y, self._trailing())
+        self._check_ranges(aligned)
+        if self.observables is not None:
+            self.observables.check(y)
+        return Posterior(self, y, aligned)
+
+    def _trailing(self) -> dict[str, tuple[int, ...]]:
+        space = getattr(self.forward, "conditions", None) or Space()
+        return {b.name: b.shape for b in space}
+
+    def _check_ranges(self, conditions: Mapping[str, Tensor]) -> None:
+        for b in getattr(self.forward, "conditions", None) or Space():
+            value = conditions.get(b.name)
+            if value is not None and value.numel():
+                _check_range(b, float(value.min()), float(value.max()))
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Unnormalised p(z | y), batched over observations; made by `Problem.condition`.
+
+    Parameters
+    ----------
+    problem : Problem
+    y : Tensor (*batch, m)
+    conditions : mapping of str to Tensor (*batch, *own)
+    """
+
+    problem: Problem
+    y: Tensor
+    conditions: Mapping[str, Tensor]
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Shape of the observations."""
+        return tuple(self.y.shape[:-1])
+
+    def select(self, index: Any) -> Posterior:
+        """Some of the observations, with their conditions; `index` indexes the leading axis of the batch."""
+        return Posterior(self.problem, self.y[index], {k: v[index] for k, v in self.conditions.items()})
+
+    def flatten(self) -> Posterior:
+        """The same observations on one axis."""
+        lead = len(self.batch)
+        conditions = {k: v.reshape(-1, *v.shape[lead:]) for k, v in self.conditions.items()}
+        return Posterior(self.problem, self.y.reshape(-1, self.y.shape[-1]), conditions)
+
+    def screen(self) -> Tensor:
+        """A status for each observation ``(*batch)`` before any computing: TRUSTED, NO_DATA or OUT_OF_RANGE.
+
+        Raises
+        ------
+        ValueError
+            If most observations are out of range: then it is their units that are wrong.
+        """
+        out = torch.zeros(self.batch, dtype=torch.int64, device=self.y.device)
+        out[torch.isnan(self.y).all(-1)] = Status.NO_DATA
+        outside = torch.isinf(self.y)
+        if self.problem.observables is not None:
+            low, high = _support(self.problem.observables, self.y)
+            outside = outside | (self.y < low) | (self.y > high)
+        bad = outside.any(-1)
+        if self.y.numel() and float(bad.sum()) > 0.5 * bad.numel():
+            worst = self.y[outside].abs().max().item()
+            raise ValueError(
+                f"Invalid observations: {int(bad.sum())} of {bad.numel()} lie outside the observable's range, the "
+                f"largest at {worst:g}. Check the units; digital numbers must be scaled first."
+            )
+        out[bad] = Status.OUT_OF_RANGE
+        return out
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """``log N(z) + log_factor(g(z)) + log p(y | F(g(z)))``, ``(*draws, *batch)`` for z ``(*draws, *batch, k)``."""
+        x, prediction = self.predict(z)
+        return self.log_weight(x, prediction) + log_normal(z)
+
+    def log_weight(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """``log_factor(x) + log p(y | prediction)``, ``(*draws, *batch)``."""
+        problem = self.problem
+        out = problem.noise.log_prob(self.y, prediction, **self._own(problem.noise, "log_prob", 2))
+        if "log_factor" in problem.prior.capabilities:
+            out = out + problem.prior.log_factor(x, **self._own(problem.prior, "decode"))
+        return out
+
+    def predict(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Causes ``(*draws, *batch, n)`` and their noise-free predictions ``(*draws, *batch, m')``."""
+        lead = z.shape[:-1]
+        rows, conditions = z.reshape(-1, z.shape[-1]), self._rows(lead)
+        if torch.is_grad_enabled() and z.requires_grad:
+            x, prediction = self._forward(rows, conditions)
+        else:
+            x, prediction = in_blocks(self._forward, rows, conditions, VALUE_ROWS)
+        return x.reshape(*lead, -1), prediction.reshape(*lead, -1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Causes ``(*draws, *batch, n)`` of latents ``(*draws, *batch, k)``."""
+        lead, prior = z.shape[:-1], self.problem.prior
+
+        def block(rows: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+            return (prior.decode(rows, **takes(prior, "decode").pick(conditions)),)
+
+        (x,) = in_blocks(block, z.reshape(-1, z.shape[-1]), self._rows(lead), DECODE_ROWS)
+        return x.reshape(*lead, -1)
+
+    def linearise(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions ``(*draws, *batch, m')`` and their Jacobian ``(*draws, *batch, m', k)`` in the latents.
+
+        Raises
+        ------
+        TypeError
+            If the forward model is a black box.
+        """
+        lead = z.shape[:-1]
+
+        def block(rows: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+            own = getattr(self.problem.forward, "jacobian", None)
+            if own is None:
+                return jacobian(lambda r: self._forward(r, conditions)[1], rows)
+            taken = takes(self.problem.prior, "decode").pick(conditions)
+            x, dx = jacobian(lambda r: self.problem.prior.decode(r, **taken), rows)
+            prediction, dprediction = own(x, **takes(self.problem.forward).pick(conditions))
+            return prediction, product(dprediction, dx)
+
+        f, j = in_blocks(block, z.reshape(-1, z.shape[-1]), self._rows(lead), JACOBIAN_ROWS)
+        return f.reshape(*lead, -1), j.reshape(*lead, *j.shape[1:])
+
+    def _forward(self, rows: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        x = self.problem.prior.decode(rows, **takes(self.problem.prior, "decode").pick(conditions))
+        prediction = self.problem.forward(x, **takes(self.problem.forward).pick(conditions))
+        if prediction.shape[:-1] != x.shape[:-1]:
+            raise ValueError(
+                f"The forward model returned the shape {tuple(prediction.shape)} for causes {tuple(x.shape)}. "
+                "It must keep every axis but the last."
+            )
+        return x, prediction
+
+    def _rows(self, lead: tuple[int, ...]) -> dict[str, Tensor]:
+        """Every condition, repeated over the draws, on one axis."""
+        batch = len(self.batch)
+        return {k: v.expand(*lead, *v.shape[batch:]).reshape(-1, *v.shape[batch:]) for k, v in self.conditions.items()}
+
+    def _own(self, part: object, method: str, leading: int = 1) -> dict[str, Tensor]:
+        return takes(part, method, leading).pick(self.conditions)
+
+
+def log_normal(z: Tensor) -> Tensor:
+    """Log density of N(0, I) over the last axis."""
+    return -0.5 * (z * z).sum(-1) - 0.5 * z.shape[-1] * 1.8378770664093453
+
+
+def _numeric(y: Any) -> Tensor:
+    try:
+        y = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"Invalid observations of type {type(y).__name__}. Give numbers, NaN for missing.") from error
+    if y.is_complex():
+        raise TypeError("Invalid complex observations. Give real numbers, the parts side by side.")
+    if not y.is_floating_point():
+        y = y.to(torch.get_default_dtype())
+    if y.ndim == 0 or y.shape[-1] == 0 or y.numel() == 0:
+        raise ValueError(f"Invalid observations of shape {tuple(y.shape)}. Give (*batch, m) with m observables.")
+    return y
+
+
+def _support(space: Space, like: Tensor) -> tuple[Tensor, Tensor]:
+    low = [b.support[0] for b in space for _ in range(b.size)]
+    high = [b.support[1] for b in space for _ in range(b.size)]
+    return like.new_tensor(low), like.new_tensor(high)
+
+
+def _check_range(b: Block, low: float, high: float) -> None:
+    for value in (low, high):
+        if not b.support[0] <= value <= b.support[1]:
+            units = "" if b.units == "1" else f" {b.units}"
+            raise ValueError(
+                f"Invalid condition {b.name} {value:g}{units}. Must lie within {b.support[0]:g} to {b.support[1]:g}."
+            )

@@ -1,0 +1,316 @@
+"""Recipes: one TOML file that names forward model, prior, noise, inversion, observations and outputs."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from .registry import nearest
+
+if TYPE_CHECKING:
+    from .job import Job
+    from .problem import Problem
+
+
+class RecipeError(ValueError):
+    """What is wrong with a recipe or its observations, in two sentences after the place where it is wrong."""
+
+
+class Section(BaseModel):
+    """A table of a recipe: only the keys that it declares, and of exactly their type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PartSection(Section):
+    """Forward model, prior or noise: its name, and next to it the settings that its constructor takes."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    model: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every key but the name."""
+        return dict(self.model_extra or {})
+
+
+class InversionSection(Section):
+    """The inversion: ``method``, and its settings."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    method: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every key but the name."""
+        return dict(self.model_extra or {})
+
+
+def _check_conditions(value: Any) -> Any:
+    for name, item in value.items() if isinstance(value, dict) else ():
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise ValueError(f"{name} must be a number, or the name of a variable of the file")
+    return value
+
+
+class ObservationsSection(Section):
+    """Where the observations are, and how they read.
+
+    Attributes
+    ----------
+    file : str
+        netCDF or delimited text; relative to the recipe, or ``physgen:NAME`` for data that physgen carries.
+    variable : str or table
+        netCDF: the variable that holds the observable, or one for each block of observables; the names of the
+        blocks by default.
+    dimension : str
+        netCDF: the dimension that holds the elements of the observable; that of the forward model by default.
+    columns : list or table
+        The columns (netCDF: variables) that hold one observable each: in the order of a forward model that does not
+        name its observables, or observable = "column".
+    separator : str
+        Between the columns of delimited text.
+    scale : float
+        Multiplies every value: 1e-4 for reflectance stored as digital numbers.
+    missing_value : float
+        What stands for "not measured" besides NaN and an empty cell.
+    missing : list
+        Observables of the forward model that the file lacks.
+    select : table
+        dimension, coordinate or column = value, list of values, or {from = ..., to = ...}.
+    valid : str
+        A variable that is zero where an observation must not be used; it is then given as not measured.
+    coordinates : list of str
+        Variables or columns carried into the result as coordinates of the observations.
+    precision : str
+        "float32" or "float64"; that of the file by default.
+    conditions : table
+        condition = number, or the name of a variable or column.
+    """
+
+    file: str
+    variable: Any = None
+    dimension: str | None = None
+    columns: Any = None
+    separator: str = Field(default=",", min_length=1)
+    scale: float = 1.0
+    missing_value: float | None = None
+    missing: list[Any] = Field(default_factory=list)
+    select: dict[str, Any] = Field(default_factory=dict)
+    valid: str | None = None
+    coordinates: list[str] = Field(default_factory=list)
+    precision: Literal["float32", "float64"] | None = None
+    conditions: dict[str, Any] = Field(default_factory=dict)
+
+    _conditions = field_validator("conditions")(_check_conditions)
+
+    @field_validator("variable")
+    @classmethod
+    def _variable(cls, value: Any) -> Any:
+        if not (isinstance(value, str) or _is_table_of_text(value)):
+            raise ValueError("it must be text, or a table block = 'variable'")
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _columns(cls, value: Any) -> Any:
+        listed = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+        if not (listed or _is_table_of_text(value)):
+            raise ValueError("it must be a list of names, or a table observable = 'column'")
+        return value
+
+    @field_validator("select")
+    @classmethod
+    def _select(cls, value: Any) -> Any:
+        for name, item in value.items():
+            if isinstance(item, dict) and not (item and item.keys() <= {"from", "to"}):
+                raise ValueError(f"{name} must be a value, a list, or a table with from and to")
+        return value
+
+
+def _is_table_of_text(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(item, str) for item in value.values())
+
+
+class OutputSection(Section):
+    """Names of what is written, relative to the output folder."""
+
+    file: str = "posterior.nc"
+    picture: str | None = None
+
+
+class SimulateSection(Section):
+    """What `physgen simulate` draws; conditions are those of the observations unless they are given here."""
+
+    n: int = Field(default=1000, gt=0)
+    file: str = "simulated.nc"
+    conditions: dict[str, Any] | None = None
+
+    _conditions = field_validator("conditions")(_check_conditions)
+
+
+class Content(Section):
+    """A whole recipe."""
+
+    note: str | None = None
+    seed: int = Field(default=0, ge=0)
+    forward: PartSection
+    prior: PartSection
+    noise: PartSection
+    inversion: InversionSection | None = None
+    observations: ObservationsSection | None = None
+    output: OutputSection = OutputSection()
+    simulate: SimulateSection = SimulateSection()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that has been read and whose keys are valid.
+
+    Attributes
+    ----------
+    path : Path
+        Of the file; relative names in it are relative to its folder.
+    text : str
+        The file, verbatim.
+    content : Content
+        Its tables.
+    """
+
+    path: Path
+    text: str
+    content: Content
+
+    @property
+    def folder(self) -> Path:
+        """Where the recipe lies."""
+        return self.path.parent
+
+    def problem(self) -> Problem:
+        """Forward model, prior and noise; `RecipeError` if one of them cannot be made."""
+        from .job import build_problem
+
+        return build_problem(self)
+
+    def build(self, seed: int | None = None) -> Job:
+        """Everything that the inversion needs, observations included.
+
+        Parameters
+        ----------
+        seed : int, optional
+            Instead of the recipe's.
+
+        Raises
+        ------
+        RecipeError
+            If a part cannot be made, or the observations cannot be read or do not fit the forward model.
+        """
+        from .job import build_job
+
+        return build_job(self, seed)
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read and check a recipe.
+
+    Parameters
+    ----------
+    path : path
+        Of a TOML file.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    RecipeError
+        If the file is missing or not TOML, or a key is unknown (it names the nearest valid one), missing or of the
+        wrong type.
+    """
+    path = Path(path).absolute()
+    text = _read(path)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path.name}: Invalid TOML ({_lower(str(error))}). Correct that line.") from None
+    try:
+        return Recipe(path, text, Content.model_validate(table))
+    except ValidationError as error:
+        raise RecipeError(f"{path.name}{_explain(error)}") from None
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        around = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        close = difflib.get_close_matches(path.name, around, n=1)
+        raise RecipeError(f"No recipe at {path}. {f'Did you mean {close[0]!r}?' if close else 'Check the path.'}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path.name}: The recipe is not text in UTF-8. Give a TOML file.") from None
+    except OSError as error:
+        raise RecipeError(f"Cannot read the recipe {path} ({error.strerror}). Check its permissions.") from None
+
+
+_RANK = {"extra_forbidden": 0, "missing": 1}  # a misspelt key is also a missing one: the first says more
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+}
+
+
+def _explain(error: ValidationError) -> str:
+    """The most telling of pydantic's errors: where, and two sentences."""
+    first = min(error.errors(), key=lambda e: _RANK.get(e["type"], 2))
+    path = [str(part) for part in first["loc"]]
+    place, key = _place(path[:-1]), path[-1]
+    if first["type"] == "extra_forbidden":
+        return f"{place}: Unknown key {key!r}. {nearest(key, _fields(path[:-1]), 'Valid keys are')}"
+    if first["type"] == "missing":
+        what = "table" if not path[:-1] else "key"
+        shown = f"[{key}]" if what == "table" else repr(key)
+        return f"{place}: Missing {what} {shown}. Every recipe needs it{f' in [{path[0]}]' if path[:-1] else ''}."
+    wanted = _WANTED.get(first["type"])
+    if wanted:
+        why = f"It must be {wanted}"
+    else:
+        why = first["msg"].removeprefix("Value error, ").replace("Input should", "It must")
+        why = why[:1].upper() + why[1:]
+    return f"{place}: Invalid {key} {_shorten(first['input'])}. {why}."
+
+
+def _place(path: list[str]) -> str:
+    return f", [{'.'.join(path)}]" if path else ""
+
+
+def _fields(path: list[str]) -> list[str]:
+    """The keys that the table at `path` may have."""
+    model: Any = Content
+    for part in path:
+        annotation = model.model_fields[part].annotation
+        choices = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,77 @@
+"""Batches of small matrices, with float64 results that do not depend on where in memory a matrix lies.
+
+BLAS and LAPACK choose their instructions by the alignment of each matrix, so that the last bits of a product may
+change when the same matrix stands elsewhere in a batch. Padding every axis to a multiple of eight doubles (64 bytes)
+aligns all matrices of a batch alike. In float32, answers agree to rounding only, and nothing is padded.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_ALIGNED = 8
+
+
+def _pad(a: Tensor) -> Tensor:
+    """Zeros appended to the last two axes, up to multiples of eight."""
+    if a.dtype != torch.float64:
+        return a
+    rows, columns = (-a.shape[-2]) % _ALIGNED, (-a.shape[-1]) % _ALIGNED
+    # without a copy a view could still start at an address that is not aligned
+    return torch.nn.functional.pad(a, (0, columns, 0, rows)) if rows or columns else a.clone()
+
+
+def _pad_definite(a: Tensor) -> Tensor:
+    """The same, with ones on the new part of the diagonal, so that a definite matrix stays definite."""
+    out, k = _pad(a), a.shape[-1]
+    if out.shape[-1] > k:
+        out.diagonal(dim1=-2, dim2=-1)[..., k:] = 1
+    return out
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix product ``(*, n, m)`` of ``(*, n, k)`` and ``(*, k, m)``."""
+    return (_pad(a) @ _pad(b))[..., : a.shape[-2], : b.shape[-1]]
+
+
+def cholesky(a: Tensor) -> Tensor:
+    """Lower Cholesky factor ``(*, k, k)`` of a positive definite matrix; a semi-definite one is lifted by rounding."""
+    k = a.shape[-1]
+    padded = _pad_definite(a)
+    factor, info = torch.linalg.cholesky_ex(padded)
+    if bool((info != 0).any()):
+        # rounding made a matrix indefinite: lift its diagonal by a few ulps of its trace
+        lift = 64 * torch.finfo(a.dtype).eps * padded.diagonal(dim1=-2, dim2=-1).mean(-1)
+        eye = torch.eye(padded.shape[-1], dtype=a.dtype, device=a.device)
+        lifted = torch.linalg.cholesky(padded + lift[..., None, None] * eye)
+        factor = torch.where((info != 0)[..., None, None], lifted, factor)
+    return factor[..., :k, :k]
+
+
+def solve(factor: Tensor, b: Tensor) -> Tensor:
+    """Solution ``(*, k, m)`` of L L^T x = b, from the factor L ``(*, k, k)``."""
+    return torch.cholesky_solve(_pad(b), _pad_definite(factor))[..., : b.shape[-2], : b.shape[-1]]
+
+
+def inverse(factor: Tensor) -> Tensor:
+    """(L L^T)^-1 ``(*, k, k)`` from the factor L."""
+    k = factor.shape[-1]
+    out = torch.cholesky_inverse(_pad_definite(factor))[..., :k, :k]
+    return 0.5 * (out + out.mT)
+
+
+def triangular_inverse(factor: Tensor) -> Tensor:
+    """L^-1 ``(*, k, k)`` of a lower triangular matrix."""
+    k, padded = factor.shape[-1], _pad_definite(factor)
+    eye = torch.eye(padded.shape[-1], dtype=factor.dtype, device=factor.device).expand_as(padded)
+    return torch.linalg.solve_triangular(padded, eye.contiguous(), upper=False)[..., :k, :k]
+
+
+def principal_axis(a: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest eigenvalue ``(*)`` and its unit eigenvector ``(*, k)``, its largest element positive."""
+    k = a.shape[-1]
+    values, vectors = torch.linalg.eigh(_pad(a))
+    axis = vectors[..., :k, -1]
+    largest = axis.gather(-1, axis.abs().argmax(-1, keepdim=True))
+    return values[..., -1], axis * torch.where(largest < 0, -1.0, 1.0)
