@@ -3,7 +3,8 @@
 if __name__ == "inversions":
     raise ImportError("Import physgen.inversions instead. The folder is a part of physgen, not a package of its own.")
 
+from .ensemble import Ensemble
 from .inversion import Inversion
 from .optimal_estimation import OptimalEstimation
 
-__all__ = ["Inversion", "OptimalEstimation"]
+__all__ = ["Ensemble", "Inversion", "OptimalEstimation"]

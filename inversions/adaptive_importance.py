@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from physgen.diagnostics.psis import pareto_smooth
 from torch import Tensor
 
+from physgen.diagnostics.psis import pareto_smooth
 from physgen.problem import Posterior
 from physgen.random import normal, uniform
+from physgen.small_matrices import cholesky, inverse, solve
 from physgen.status import Status
 
-from .student_mixture import StudentMixture, around, effective, fit
+from .levenberg_marquardt import quadratic_model
+from .student_mixture import StudentMixture, around, effective, mixture
 
 _STAGE = 16  # random stages of this method begin here; earlier ones belong to the search for modes
 
@@ -26,19 +28,20 @@ class Schedule:
     draws : tuple of int
         New draws of each round.
     components : int
-        Student components from the second round on.
+        Points around which the posterior is linearised anew, from the second round on.
     defence : float
         Share of every proposal that is the prior itself.
-    stop_ess : float
-        Effective draws after which no further round is run.
+    stop_ess, stop_share : float
+        Effective draws, and their share of all draws, after which no further round is run.
     accept_ess, accept_k_hat : float
         What an answer must reach to be trusted.
     """
 
-    draws: tuple[int, ...] = (200, 400, 800, 1600)
-    components: int = 3
+    draws: tuple[int, ...] = (64, 200, 400, 800)
+    components: int = 8
     defence: float = 0.05
     stop_ess: float = 200.0
+    stop_share: float = 0.7
     accept_ess: float = 100.0
     accept_k_hat: float = 0.7
 
@@ -76,9 +79,10 @@ def sample_posterior(
 ) -> Weighted:
     """Rounds of importance sampling until the answer of each observation is good enough.
 
-    The first proposal is a Student-t around the Laplace approximation; each later one a Student mixture fitted to all
-    weighted draws so far. Every draw is weighted by the mixture of all proposals used (Veach & Guibas 1995; Cornuet
-    et al. 2012), and the weights are Pareto-smoothed (Vehtari et al. 2024).
+    The first proposal is the Laplace approximation, for a few draws. Each later one is a mixture of the Laplace
+    approximations around several of the weighted draws so far, which follows a posterior that is curved. Every draw
+    is weighted by the mixture of all proposals used (Veach & Guibas 1995; Cornuet et al. 2012), and the weights are
+    Pareto-smoothed (Vehtari et al. 2024).
 
     Parameters
     ----------
@@ -110,8 +114,12 @@ def sample_posterior(
         latest = _moments(new, log_weight[:, -size:])
         agree = latest.agrees(previous)
         status = _judge(log_weight, k_hat, ess, agree, schedule)
-        enough = (status == Status.TRUSTED) & (ess >= min(schedule.stop_ess, 0.5 * z.shape[1]))
-        finished = enough | (status == Status.MODEL_UNDEFINED) | (number == len(schedule.draws) - 1)
+        enough = (ess >= schedule.stop_ess) | (ess >= schedule.stop_share * z.shape[1])
+        finished = (
+            (enough & (status == Status.TRUSTED))
+            | (status == Status.MODEL_UNDEFINED)
+            | (number == len(schedule.draws) - 1)
+        )
         rows = torch.nonzero(finished).squeeze(-1)
         if rows.numel():
             at = active[rows]
@@ -125,7 +133,7 @@ def sample_posterior(
         active, z, target = active[rest], z[rest], target[rest]
         proposals = [p.select(rest) for p in proposals]
         previous = _moments(z, log_weight[rest])
-        proposals.append(fit(z, _tempered(log_weight[rest]), schedule.components, schedule.defence))
+        proposals.append(_linearised(posterior.select(active), z, _tempered(log_weight[rest]), schedule))
     return out
 
 
@@ -141,6 +149,27 @@ def _propose(proposal: StudentMixture, index: Tensor, size: int, k: int, seed: i
     normals = normal((size, k), index, seed=seed, stage=stage, dtype=dtype)
     uniforms = uniform((size, max(proposal.df) // 2), index, seed=seed, stage=stage + 1, dtype=dtype)
     return proposal.sample(normals, uniforms)
+
+
+def _linearised(posterior: Posterior, z: Tensor, weight: Tensor, schedule: Schedule) -> StudentMixture:
+    """A mixture of the posteriors of the problem linearised at some of the weighted draws.
+
+    Around each point, one Newton step leads to the centre of its Laplace approximation. A long step leaves the region
+    where the linearisation holds, and is cut to two posterior standard deviations.
+    """
+    count, k = schedule.components, z.shape[-1]
+    cumulative = weight.cumsum(-1)
+    ladder = (torch.arange(count, dtype=z.dtype, device=z.device) + 0.5) / count * cumulative[:, -1:]
+    pick = torch.searchsorted(cumulative, ladder).clamp(max=z.shape[1] - 1)
+    points = z.gather(1, pick[..., None].expand(-1, -1, k))
+    gradient, information, _ = quadratic_model(posterior.repeat(count), points.flatten(0, 1))
+    factor = cholesky(information + torch.eye(k, dtype=z.dtype, device=z.device))
+    step = solve(factor, gradient[..., None]).squeeze(-1)
+    length = (gradient * step).sum(-1).clamp(min=1e-12).sqrt()
+    step = step * (2 / length).clamp(max=1)[:, None]
+    means = points + step.reshape(points.shape)
+    factors = cholesky(inverse(factor)).reshape(*points.shape, k)
+    return mixture(means, factors, z, weight, schedule.defence)
 
 
 def _log_target(posterior: Posterior, z: Tensor) -> Tensor:

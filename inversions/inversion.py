@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from physgen.problem import Problem
+import torch
+from torch import Tensor
+
+from physgen.problem import Posterior, Problem, refuse_wrong_units
 from physgen.result import Result
+from physgen.status import Status
 
 
 class Inversion(Protocol):
@@ -39,3 +43,28 @@ class Inversion(Protocol):
         progress: bool | Callable[[int, int], None] = False,
     ) -> Result:
         """One posterior for each observation; an observation that fails says so in its status."""
+
+
+def prepare(
+    problem: Problem, y: Any, conditions: Mapping[str, Any] | None, index: Any
+) -> tuple[Posterior, Tensor, Tensor]:
+    """What every inversion begins with.
+
+    Returns
+    -------
+    Posterior
+        With the batch that y has.
+    integer Tensor (B,), integer Tensor (B,)
+        The screening status, and the number, of each of the B observations on one axis.
+
+    Raises
+    ------
+    ValueError, TypeError
+        See `Problem.condition`; and if most observations are out of range, unless `index` says that they are a chunk.
+    """
+    posterior = problem.condition(y, **(conditions or {}))
+    screen = posterior.screen().reshape(-1)
+    if index is None:
+        refuse_wrong_units(int((screen == Status.OUT_OF_RANGE).sum()), len(screen))
+        return posterior, screen, torch.arange(len(screen))
+    return posterior, screen, torch.as_tensor(index).reshape(-1)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from physgen.conditions import takes
 from physgen.problem import Posterior
 from physgen.small_matrices import cholesky, inverse, product, solve
 
@@ -81,7 +80,7 @@ def maximise(posterior: Posterior, start: Tensor, *, iterations: int, tolerance:
         if not active.numel():
             break
         here = posterior.select(active)
-        gradient, curvature, finite = _quadratic(here, z[active])
+        gradient, curvature, finite = quadratic_model(here, z[active])
         used[active] += 1
         undefined[active] |= ~finite
         information[active] = curvature
@@ -99,15 +98,15 @@ def maximise(posterior: Posterior, start: Tensor, *, iterations: int, tolerance:
     return Modes(z, information, posterior.log_prob(z), converged, undefined, used)
 
 
-def _quadratic(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient (B, k) of the log posterior, A^T A (B, k, k), and where both are finite."""
+def quadratic_model(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient (B, k) of the log posterior at z (B, k), A^T A (B, k, k), and where both are finite."""
     prediction, jacobian = posterior.linearise(z)
     noise, prior = posterior.problem.noise, posterior.problem.prior
-    whitener = noise.whiten(posterior.y, prediction, **takes(noise, "log_prob", 2).pick(posterior.conditions))
+    whitener = noise.whiten(posterior.y, prediction, **posterior.problem.noise_takes.pick(posterior.conditions))
     a = whitener(jacobian)
     gradient = (a * whitener.residual[..., None]).sum(-2) - z
     if "log_factor" in prior.capabilities:
-        own = takes(prior, "decode").pick(posterior.conditions)
+        own = posterior.problem.prior_takes.pick(posterior.conditions)
         with torch.enable_grad():
             leaf = z.detach().requires_grad_(True)
             factor = prior.log_factor(prior.decode(leaf, **own), **own)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physgen.conditions import takes
 from physgen.problem import Posterior, Problem
 from physgen.progress import advancing
 from physgen.random import normal
@@ -17,6 +16,7 @@ from physgen.result import Result
 from physgen.status import Status
 
 from .adaptive_importance import Schedule, Weighted, sample_posterior
+from .inversion import prepare
 from .levenberg_marquardt import Modes, laplace_statistics, maximise
 
 _DRAW_ROWS = 512  # observations whose importance draws are held at once
@@ -43,7 +43,7 @@ class OptimalEstimation:
         New starts for an observation that did not converge, or that fits badly.
     candidates : int
         Prior draws tried for each start.
-    components, defence, stop_ess, accept_ess, accept_k_hat
+    components, defence, stop_ess, stop_share, accept_ess, accept_k_hat
         Of the importance sampling: see `Schedule`.
     chunk : int
         Observations held at once; the answer does not depend on it.
@@ -55,14 +55,15 @@ class OptimalEstimation:
     """
 
     draws: int = 200
-    round_draws: tuple[int, ...] = (200, 400, 800, 1600)
+    round_draws: tuple[int, ...] = (64, 200, 400, 800)
     iterations: int = 40
-    tolerance: float = 1e-5
+    tolerance: float = 1e-2
     restarts: int = 2
     candidates: int = 16
-    components: int = 3
+    components: int = 8
     defence: float = 0.05
     stop_ess: float = 200.0
+    stop_share: float = 0.7
     accept_ess: float = 100.0
     accept_k_hat: float = 0.7
     chunk: int = 2048
@@ -101,11 +102,8 @@ class OptimalEstimation:
                 "OptimalEstimation needs the forward model's gradient, and a black box has none. "
                 "Use Ensemble, which only evaluates."
             )
-        whole = problem.condition(y, **(conditions or {}))
-        flat, screen = whole.flatten(), whole.screen().reshape(-1)
-        count = len(flat.y)
-        index = torch.arange(count) if index is None else torch.as_tensor(index).reshape(-1)
-        parts = []
+        whole, screen, index = prepare(problem, y, conditions, index)
+        flat, count, parts = whole.flatten(), len(screen), []
         with torch.no_grad(), advancing(progress, count) as advance:
             for start in range(0, count, self.chunk):
                 cut = slice(start, min(start + self.chunk, count))
@@ -126,7 +124,9 @@ class OptimalEstimation:
 
     def _blank(self, posterior: Posterior, screen: Tensor) -> dict[str, Tensor]:
         k, n = posterior.problem.prior.latent_dim, posterior.problem.prior.causes.size
-        shapes = dict.fromkeys(("dofs", "information_content", "chi2", "k_hat", "ess", "log_evidence"), ())
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
+            ("dofs", "information_content", "chi2", "k_hat", "ess", "log_evidence"), ()
+        )
         shapes |= {"samples": (self.draws, n), "latent_mean": (k,)}
         shapes |= {"latent_covariance": (k, k), "averaging_kernel": (k, k)}
         out = {name: posterior.y.new_full((len(screen), *shape), torch.nan) for name, shape in shapes.items()}
@@ -189,14 +189,21 @@ class OptimalEstimation:
         advance: Callable[[int], None],
     ) -> dict[str, Tensor]:
         schedule = Schedule(
-            self.round_draws, self.components, self.defence, self.stop_ess, self.accept_ess, self.accept_k_hat
+            self.round_draws,
+            self.components,
+            self.defence,
+            self.stop_ess,
+            self.stop_share,
+            self.accept_ess,
+            self.accept_k_hat,
         )
         parts: list[Weighted] = []
         for start in range(0, len(index), _DRAW_ROWS):
             cut = slice(start, start + _DRAW_ROWS)
             mean, cov = modes.z[cut], covariance[cut]
-            settings = {"schedule": schedule, "draws": self.draws, "seed": seed, "index": index[cut]}
-            parts.append(sample_posterior(posterior.select(cut), mean, cov, **settings))
+            chosen, own = posterior.select(cut), index[cut]
+            drawn = sample_posterior(chosen, mean, cov, schedule=schedule, draws=self.draws, seed=seed, index=own)
+            parts.append(drawn)
             advance(len(mean))
         names = (f.name for f in fields(Weighted))
         return {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
@@ -204,7 +211,7 @@ class OptimalEstimation:
     def _result(self, posterior: Posterior, parts: list[dict[str, Tensor]]) -> Result:
         batch, problem = posterior.batch, posterior.problem
         joined = {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
-        joined = {name: v.reshape(*batch, *v.shape[1:]) for name, v in joined.items()}
+        joined = {name: v.reshape((*batch, *v.shape[1:])) for name, v in joined.items()}
         samples = joined.pop("samples").movedim(len(batch), 0)[None]
         return Result(
             samples=samples,
@@ -223,5 +230,5 @@ def chi2(posterior: Posterior, z: Tensor) -> Tensor:
     """Sum of squared standardised residuals ``(B,)`` at the latents z ``(B, k)``."""
     _, prediction = posterior.predict(z)
     noise = posterior.problem.noise
-    own = takes(noise, "log_prob", 2).pick(posterior.conditions)
+    own = posterior.problem.noise_takes.pick(posterior.conditions)
     return (noise.standardise(posterior.y, prediction, **own) ** 2).sum(-1)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from physgen.problem import log_normal
-from physgen.small_matrices import cholesky, principal_axis, product, triangular_inverse
+from physgen.small_matrices import cholesky, inverse, product, triangular_inverse
 
 DF = 6  # of the Student components
+WIDE = 0.2  # share of the component that watches the tails
+INFLATION = 2.0  # of its covariance
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,68 +96,42 @@ class StudentMixture:
 
 
 def around(mean: Tensor, covariance: Tensor, defence: float) -> StudentMixture:
-    """A Gaussian of given mean (B, k) and covariance (B, k, k), a heavier-tailed one, and a share of the prior.
+    """A Gaussian of given mean (B, k) and covariance (B, k, k), a wider Student-t, and a share of the prior.
 
-    Where the posterior is Gaussian the first dominates and the weights are nearly equal; the Student component sees
-    to it that a tail which is heavier shows in them.
+    Where the posterior is Gaussian the first dominates and the weights are nearly equal; the wider one (the same with
+    a quarter of the measurement's information) sees to it that a heavier tail shows in them.
     """
-    factor = cholesky(covariance)[:, None].expand(-1, 2, -1, -1)
-    weight = mean.new_tensor([0.8, 0.2]).mul(1 - defence).expand(len(mean), 2)
+    identity = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
+    precision = inverse(cholesky(covariance))
+    wide = inverse(cholesky(identity + 0.25 * (precision - identity)))
+    factor = torch.stack([cholesky(covariance), cholesky(wide)], 1)
+    weight = mean.new_tensor([1 - WIDE - defence, WIDE]).expand(len(mean), 2)
     return StudentMixture(weight, mean[:, None].expand(-1, 2, -1), factor, (0, DF))
 
 
-def fit(z: Tensor, weight: Tensor, components: int, defence: float, sweeps: int = 4) -> StudentMixture:
-    """Fit a mixture to weighted draws by expectation-maximisation (Peel & McLachlan 2000; Cappé et al. 2008).
-
-    Components start side by side along the draws' principal axis. Scale matrices are shrunk towards the draws' own
-    covariance by as much as ten draws would weigh, so that a starved component stays wide.
+def mixture(means: Tensor, factors: Tensor, z: Tensor, weight: Tensor, defence: float) -> StudentMixture:
+    """Student-t components of equal weight, one as wide as the weighted draws and more, and a share of the prior.
 
     Parameters
     ----------
-    z : Tensor (B, S, k)
-    weight : Tensor (B, S)
-        Normalised.
-    components : int
+    means, factors : Tensor (B, C, k), (B, C, k, k)
+        Of the components.
+    z, weight : Tensor (B, S, k), (B, S)
+        Draws with normalised weights.
     defence : float
-        Share of the prior in the result.
-    sweeps : int
-        Of expectation and maximisation.
+        Share of the prior.
     """
-    mean = (weight[..., None] * z).sum(1)
-    centred = z - mean[:, None]
+    components = means.shape[1]
+    mean = (weight[..., None] * z).sum(1, keepdim=True)
     ridge = 1e-6 * torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
-    covariance = product(centred.mT, weight[..., None] * centred) + ridge
-    value, axis = principal_axis(covariance)
-    axis = axis * value.sqrt()[..., None]
-    offset = torch.linspace(-1, 1, components, dtype=z.dtype, device=z.device) if components > 1 else z.new_zeros(1)
-    within = covariance - (0.6 if components > 1 else 0) * axis[..., None] * axis[:, None]
-    factor = cholesky(within)[:, None].expand(-1, components, -1, -1)
-    share = z.new_full((len(z), components), (1 - defence) / components)
-    mixture = StudentMixture(share, mean[:, None] + offset[:, None] * axis[:, None], factor, (DF,) * components)
-    for _ in range(sweeps):
-        mixture = _sweep(mixture, z, weight, covariance, 10 / effective(weight), defence)
-    return mixture
-
-
-def _sweep(
-    mixture: StudentMixture, z: Tensor, weight: Tensor, covariance: Tensor, shrinkage: Tensor, defence: float
-) -> StudentMixture:
-    components, k = len(mixture.df), z.shape[-1]
-    joint = torch.stack([mixture.component_log_prob(z, c) for c in range(components)])
-    member = torch.softmax(joint, dim=0) * weight  # (C, B, S)
-    shares, means, factors = [], [], []
-    for c, df in enumerate(mixture.df):
-        pull = member[c] * (df + k) / (df + mixture.mahalanobis(z, c))
-        total = member[c].sum(-1, keepdim=True)
-        mean = (pull[..., None] * z).sum(1) / pull.sum(-1, keepdim=True).clamp(min=1e-30)
-        centred = z - mean[:, None]
-        scatter = product(centred.mT, pull[..., None] * centred) + shrinkage[:, None, None] * covariance
-        factors.append(cholesky(scatter / (total + shrinkage[:, None])[..., None]))
-        means.append(mean)
-        shares.append(total + 0.05)  # no component dies
-    share = torch.cat(shares, dim=-1)
-    share = (1 - defence) * share / share.sum(-1, keepdim=True)
-    return StudentMixture(share, torch.stack(means, 1), torch.stack(factors, 1), mixture.df)
+    covariance = product((z - mean).mT, weight[..., None] * (z - mean)) + ridge
+    shares = [(1 - WIDE - defence) / components] * components + [WIDE]
+    return StudentMixture(
+        z.new_tensor(shares).expand(len(z), -1),
+        torch.cat([means, mean], 1),
+        torch.cat([factors, cholesky(INFLATION * covariance)[:, None]], 1),
+        (DF,) * (components + 1),
+    )
 
 
 def effective(weight: Tensor) -> Tensor:

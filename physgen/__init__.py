@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .blackbox import blackbox as blackbox
+    from .black_box import blackbox as blackbox
     from .noise import CorrelatedGaussianNoise as CorrelatedGaussianNoise
     from .noise import GaussianNoise as GaussianNoise
     from .noise import Noise as Noise
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .noise import StudentTNoise as StudentTNoise
     from .priors import Beta as Beta
     from .priors import Chain as Chain
+    from .priors import Conditional as Conditional
+    from .priors import Distribution as Distribution
     from .priors import Empirical as Empirical
     from .priors import Exponential as Exponential
     from .priors import Gamma as Gamma
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from .priors import LogUniform as LogUniform
     from .priors import Normal as Normal
     from .priors import Prior as Prior
+    from .priors import Stretched as Stretched
     from .priors import StudentT as StudentT
     from .priors import TruncatedNormal as TruncatedNormal
     from .priors import Uniform as Uniform
@@ -41,11 +44,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "blackbox": ("blackbox",),
+    "black_box": ("blackbox",),
     "noise": ("CorrelatedGaussianNoise", "GaussianNoise", "Noise", "PoissonNoise", "StudentTNoise"),
     "priors": (
-        *("Beta", "Chain", "Empirical", "Exponential", "Gamma", "Gaussian", "HalfCauchy", "HalfNormal", "Independent"),
-        *("LogNormal", "LogUniform", "Normal", "Prior", "StudentT", "TruncatedNormal", "Uniform"),
+        *("Beta", "Chain", "Conditional", "Distribution", "Empirical", "Exponential", "Gamma", "Gaussian"),
+        *("HalfCauchy", "HalfNormal", "Independent", "LogNormal", "LogUniform", "Normal", "Prior", "Stretched"),
+        *("StudentT", "TruncatedNormal", "Uniform"),
     ),
     "problem": ("ForwardModel", "Posterior", "Problem"),
     "result": ("Result",),
@@ -60,7 +64,6 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE:
         raise AttributeError(f"module 'physgen' has no attribute {name!r}")
     value = getattr(import_module(f".{_MODULE[name]}", __name__), name)
-    # the submodule `blackbox` and the function share a name: the function must win on later look-ups too
     globals()[name] = value
     return value
 

@@ -145,7 +145,7 @@ def align(
     out = {}
     for name, value in conditions.items():
         try:
-            tensor = torch.as_tensor(value).to(dtype=like.dtype, device=like.device)
+            tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(f"Invalid condition {name!r} of type {type(value).__name__}. Give numbers.") from error
         own = trailing.get(name, ())
@@ -158,5 +158,5 @@ def align(
             )
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"Invalid condition {name!r} with missing or infinite values. Every value must be finite.")
-        out[name] = tensor.expand(*batch, *own)
+        out[name] = tensor.expand((*batch, *own))
     return out

@@ -17,7 +17,15 @@ from .registry import RegistryError, find, first_on_path, nearest
 _MAY_BE_FUNCTION = ("forward model", "inversion")
 
 
-def construct(kind: str, name: str, settings: Mapping[str, Any], *, folder: Path | None = None, place: str = "") -> Any:
+def construct(
+    kind: str,
+    name: str,
+    settings: Mapping[str, Any],
+    *,
+    folder: Path | None = None,
+    place: str = "",
+    offered: Mapping[str, Any] | None = None,
+) -> Any:
     """Make the part that a recipe names.
 
     A class, or a function that makes the part, is called with the settings. An object that is a part already (a
@@ -35,6 +43,8 @@ def construct(kind: str, name: str, settings: Mapping[str, Any], *, folder: Path
         Where a module is looked for first.
     place : str
         What an error begins with, such as "recipe.toml, [forward]".
+    offered : mapping, optional
+        Passed too where the constructor has a parameter of that name and the settings do not say otherwise.
 
     Raises
     ------
@@ -52,8 +62,10 @@ def construct(kind: str, name: str, settings: Mapping[str, Any], *, folder: Path
                 f"settings. Remove the key, or name the class or the function that makes the {kind}."
             )
         return target
-    _check_names(target, settings, f"{kind} {name!r}", place)
     _check_types(target, settings, place)
+    named = _named(target)
+    settings = {**{k: v for k, v in (offered or {}).items() if k in named}, **settings}
+    _check_names(target, settings, f"{kind} {name!r}", place)
     return _call(target, settings, folder, f"{kind} {name!r}", place)
 
 
@@ -81,9 +93,12 @@ def distribution(table: Mapping[str, Any], place: str) -> Any:
 def distributions() -> list[str]:
     """Names of the distributions that a recipe may use."""
     from . import priors
+    from .priors.distribution import Distribution
 
     found = {n: getattr(priors, n) for n in priors.__all__}
-    return [n for n, c in found.items() if isinstance(c, type) and hasattr(c, "quantile")]
+    return [
+        n for n, c in found.items() if isinstance(c, type) and issubclass(c, Distribution) and c is not Distribution
+    ]
 
 
 def _is_constructor(kind: str, target: Any, settings: Mapping[str, Any]) -> bool:
@@ -103,10 +118,14 @@ def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         return {"settings": inspect.Parameter("settings", inspect.Parameter.VAR_KEYWORD)}
 
 
+def _named(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters that can be given by name."""
+    return {n: p for n, p in _parameters(target).items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
 def _check_names(target: Callable[..., Any], settings: Mapping[str, Any], what: str, place: str) -> None:
-    parameters = _parameters(target)
-    named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    named = _named(target)
+    if not any(p.kind is p.VAR_KEYWORD for p in _parameters(target).values()):
         for key in settings:
             if key not in named:
                 raise RecipeError(f"{place}: Unknown key {key!r}. {nearest(key, named, f'The {what} takes')}")
@@ -118,7 +137,7 @@ def _check_names(target: Callable[..., Any], settings: Mapping[str, Any], what: 
 def _check_types(target: Callable[..., Any], settings: Mapping[str, Any], place: str) -> None:
     """Refuse text where the constructor declares a number, and the like; undeclared settings pass."""
     try:
-        hints = typing.get_type_hints(target.__init__ if isinstance(target, type) else target)
+        hints = typing.get_type_hints(getattr(target, "__init__", target) if isinstance(target, type) else target)
     except (NameError, TypeError, AttributeError):
         return
     for key, value in settings.items():

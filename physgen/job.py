@@ -13,7 +13,8 @@ from .construction import construct, distribution
 from .observations import Observations, element_labels, read_observations
 from .problem import Problem
 from .recipe import PartSection, Recipe, RecipeError
-from .space import Space
+from .registry import nearest
+from .space import Block, Space
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +76,9 @@ def build_problem(recipe: Recipe) -> Problem:
     """Forward model, prior and noise of a recipe; see `Recipe.problem`."""
     content = recipe.content
     forward = _part(recipe, "forward model", "forward", content.forward, content.forward.settings)
-    prior = _part(recipe, "prior", "prior", content.prior, _prior_settings(recipe))
-    labels = element_labels(getattr(forward, "observables", None))
-    noise = _part(recipe, "noise", "noise", content.noise, _noise_settings(recipe, labels))
+    prior = _part(recipe, "prior", "prior", content.prior, _prior_settings(recipe, forward), {"forward": forward})
+    settings = _noise_settings(recipe, getattr(forward, "observables", None))
+    noise = _part(recipe, "noise", "noise", content.noise, settings)
     try:
         return Problem(forward, prior, noise)
     except (ValueError, TypeError) as error:
@@ -102,8 +103,16 @@ def build_job(recipe: Recipe, seed: int | None = None) -> Job:
     return Job(recipe, problem, inversion, observations, content.seed if seed is None else seed)
 
 
-def observe(recipe: Recipe, problem: Problem) -> Observations:
+def observe(recipe: Recipe, problem: Problem, conditions: Mapping[str, Any] | None = None) -> Observations:
     """The observations that a recipe names, in the order of the forward model's observables.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    problem : Problem
+        They are tried out on it.
+    conditions : mapping, optional
+        Instead of the recipe's own: numbers, or names of variables.
 
     Raises
     ------
@@ -114,6 +123,8 @@ def observe(recipe: Recipe, problem: Problem) -> Observations:
     if section is None:
         raise RecipeError(f"{recipe.path.name}: Missing table [observations]. Name the file that holds them.")
     place = f"{recipe.path.name}, [observations]"
+    if conditions is not None:
+        section = section.model_copy(update={"conditions": dict(conditions)})
     condition_space: Space | None = getattr(problem.forward, "conditions", None)
     observations = read_observations(
         section, recipe.folder, observables=problem.observables, condition_space=condition_space, place=place
@@ -132,7 +143,7 @@ def inputs(recipe: Recipe, observations: Observations | None) -> tuple[Path, ...
     if content.inversion is not None:
         names.append(content.inversion.method)
     modules = [sys.modules.get(name.partition(":")[0]) for name in names if ":" in name]
-    files = [Path(m.__file__) for m in modules if m is not None and getattr(m, "__file__", None)]
+    files = [Path(m.__file__) for m in modules if m is not None and m.__file__ is not None]
     own = [f for f in files if f.is_relative_to(recipe.folder)]
     return tuple(dict.fromkeys([*(observations.inputs if observations else ()), *own]))
 
@@ -140,13 +151,22 @@ def inputs(recipe: Recipe, observations: Observations | None) -> tuple[Path, ...
 def _try_out(problem: Problem, observations: Observations) -> None:
     """Check names, shapes and ranges of everything, and evaluate one observation: misfits show before any work."""
     posterior = problem.condition(observations.y, **observations.conditions).flatten().select(slice(0, 1))
+    z = posterior.y.new_zeros(1, problem.prior.latent_dim)
     try:
-        value = posterior.log_prob(posterior.y.new_zeros(1, problem.prior.latent_dim))
-    except RuntimeError as error:
-        text = str(error).splitlines()[0]
+        posterior.predict(z)
+    except (ValueError, TypeError):
+        raise
+    except Exception as error:  # a plug-in may raise anything
         raise ValueError(
-            f"The parts do not fit {posterior.y.shape[-1]} observables ({text}). "
-            "Check what the forward model returns, and the number of observables that the recipe names."
+            f"The forward model failed at the prior's centre ({type(error).__name__}: {_first_line(error)}). "
+            "Correct it, or the settings that it got."
+        ) from error
+    try:
+        value = posterior.log_prob(z)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The noise does not fit {posterior.y.shape[-1]} observables ({_first_line(error)}). "
+            "Check what the forward model returns, and the observables that the recipe names."
         ) from error
     if tuple(value.shape) != (1,):
         raise ValueError(
@@ -155,20 +175,53 @@ def _try_out(problem: Problem, observations: Observations) -> None:
         )
 
 
-def _part(recipe: Recipe, kind: str, key: str, section: PartSection, settings: Mapping[str, Any]) -> Any:
-    return construct(kind, section.model, settings, folder=recipe.folder, place=f"{recipe.path.name}, [{key}]")
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
-def _prior_settings(recipe: Recipe) -> dict[str, Any]:
-    """Tables that name a distribution become one; those of ``[prior.causes]`` become keywords."""
+def _part(
+    recipe: Recipe,
+    kind: str,
+    key: str,
+    section: PartSection,
+    settings: Mapping[str, Any],
+    offered: Mapping[str, Any] | None = None,
+) -> Any:
+    place = f"{recipe.path.name}, [{key}]"
+    return construct(kind, section.model, settings, folder=recipe.folder, place=place, offered=offered)
+
+
+def _prior_settings(recipe: Recipe, forward: object) -> dict[str, Any]:
+    """Tables that name a distribution become one; those of ``[prior.causes]`` become keywords.
+
+    Causes have the units and long names that the forward model declares, unless the recipe states others.
+    """
+    declared: Space = getattr(forward, "causes", None) or Space()
     settings = recipe.content.prior.settings
     causes = settings.pop("causes", None)
-    place = f"{recipe.path.name}, [prior"
-    out = {k: _distributed(v, f"{place}] {k}") for k, v in settings.items()}
-    if isinstance(causes, Mapping):
-        out |= {k: _distributed(v, f"{place}.causes] {k}") for k, v in causes.items()}
-    elif causes is not None:
-        out["causes"] = causes
+    place = f"{recipe.path.name}, [prior]"
+    for key, value in settings.items():
+        if (
+            isinstance(value, Mapping)
+            and "distribution" not in value
+            and nearest(key, ["causes"], "").startswith("Did")
+        ):
+            raise RecipeError(f"{place}: Unknown key {key!r}. Did you mean 'causes'?")
+    out = {k: _distributed(v, f"{place} {k}") for k, v in settings.items()}
+    if causes is None:
+        return out
+    if not isinstance(causes, Mapping):
+        known = isinstance(causes, list) and all(name in declared for name in causes)
+        return out | {"causes": Space(*(declared.block(name) for name in causes)) if known else causes}
+    for name, value in causes.items():
+        if not isinstance(value, Mapping) or "distribution" not in value:
+            raise RecipeError(
+                f"{recipe.path.name}, [prior.causes] {name}: Missing key 'distribution'. "
+                'Write it as { distribution = "Normal", mean = 0.0, sd = 1.0 }.'
+            )
+        block = declared.block(name) if name in declared else Block(name)
+        whole = {"units": block.units, "long_name": block.long_name, **value}
+        out[name] = _distributed(whole, f"{recipe.path.name}, [prior.causes] {name}")
     return out
 
 
@@ -176,15 +229,31 @@ def _distributed(value: Any, place: str) -> Any:
     return distribution(value, place) if isinstance(value, Mapping) and "distribution" in value else value
 
 
-def _noise_settings(recipe: Recipe, labels: tuple[str, ...] | None) -> dict[str, Any]:
-    """A table of one value for each observable becomes a list in the forward model's order."""
+def _noise_settings(recipe: Recipe, observables: Space | None) -> dict[str, Any]:
+    """Settings by label become lists in the forward model's order; a coordinate named in words, its values."""
     settings = recipe.content.noise.settings
+    labels = element_labels(observables)
     for key, value in settings.items():
-        if not isinstance(value, Mapping) or labels is None:
-            continue
-        wrong = [*(k for k in value if k not in labels), *(k for k in labels if k not in value)]
-        if wrong:
-            place = f"{recipe.path.name}, [noise] {key}"
-            raise RecipeError(f"{place}: Missing or unknown observable {wrong[0]!r}. Give one of {', '.join(labels)} each.")
-        settings[key] = [value[label] for label in labels]
+        place = f"{recipe.path.name}, [noise]"
+        if isinstance(value, Mapping) and labels is not None:
+            wrong = [*(k for k in value if k not in labels), *(k for k in labels if k not in value)]
+            if wrong:
+                raise RecipeError(
+                    f"{place} {key}: Missing or unknown observable {wrong[0]!r}. "
+                    f"Give one value for each of {', '.join(labels)}."
+                )
+            settings[key] = [value[label] for label in labels]
+        elif key == "coordinate" and isinstance(value, str):
+            settings[key] = _coordinate(value, observables, place)
     return settings
+
+
+def _coordinate(name: str, observables: Space | None, place: str) -> list[float]:
+    """The values of a coordinate of the observables, one for each element."""
+    known = {n: c for block in observables or () for n, c in block.coordinates.items()}
+    numeric = [n for n, c in known.items() if all(isinstance(v, int | float) for v in c.values)]
+    blocks = [b for b in observables or () if b.size > 1 or name in b.coordinates]
+    if name not in numeric or not all(name in b.coordinates and len(b.shape) == 1 for b in blocks):
+        hint = nearest(name, numeric, "The observables have the coordinates")
+        raise RecipeError(f"{place}: Unknown coordinate {name!r}. {hint}")
+    return [float(v) for b in blocks for v in b.coordinates[name].values]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from .observations import block_labels, label_text
+from .observations import block_labels, chosen_columns, label_text
 from .recipe import ObservationsSection, RecipeError
 from .registry import nearest
 from .selection import positions
@@ -17,7 +16,7 @@ from .space import Block
 
 
 class NetcdfSource:
-    """A netCDF file, after the recipe's selection; values are read from the disk when they are asked for.
+    """A netCDF file after the recipe's selection; values are read from the disk when they are asked for.
 
     Parameters
     ----------
@@ -34,62 +33,58 @@ class NetcdfSource:
 
     def __init__(self, path: Path, section: ObservationsSection, place: str) -> None:
         self.path, self.section, self.place = path, section, place
+        self.dims: tuple[str, ...] = ()
         try:
             self.dataset = xr.open_dataset(path, engine="netcdf4")
         except Exception as error:  # netCDF4 and xarray raise many kinds on a damaged file
             raise self._damaged(error) from error
         for name, wanted in section.select.items():
             self._select(name, wanted)
-        self.dims: tuple[str, ...] = ()
 
-    def block(self, block: Block | None, missing: Sequence[str]) -> np.ndarray:
-        """Values ``(*batch, size)`` of a block of observables; see `Source`."""
-        columns = self.section.columns
-        if columns is not None:
-            return self._from_variables(block, missing)
+    def block(self, block: Block | None) -> tuple[np.ndarray, list[str] | None]:
+        """Values ``(*batch, n)`` of a block of observables, and their labels; see `Source`."""
+        if self.section.columns is not None:
+            return self._columns(block)
         array = self._array(self._variable_name(block))
-        labels = block_labels(block) if block is not None else None
         own = self._element_dims(array, block)
         array = self._batch_first(array, own)
         values = self._load(array)
         lead = values.shape[: values.ndim - len(own)]
-        if block is None:
-            return values.reshape(*lead, -1)
-        if len(own) == 1 and labels is not None:
-            found = self._labels(array, own[0], labels)
-            if found is not None:
-                return _ordered(values, labels, found, missing, f"{self.place}: {self.path.name}")
-        if values.shape[len(lead) :] != block.shape:
+        if block is not None and len(own) == len(block.shape) > 1 and values.shape[len(lead) :] != block.shape:
             raise RecipeError(
                 f"{self.place}: {array.name!r} has the shape {values.shape[len(lead) :]} along {own}. "
-                f"The forward model's {block.name!r} has the shape {block.shape}."
+                f"The forward model's {block.name!r} has {block.shape}."
             )
-        return values.reshape(*lead, block.size)
+        labels = self._labels(array, own[0], block) if len(own) == 1 else None
+        return values.reshape(*lead, -1), labels
 
     def variable(self, name: str) -> tuple[np.ndarray, str]:
-        """Values of the batch's shape, and their units; see `Source`."""
+        """Numbers of the batch's shape, and their units; see `Source`."""
         array = self._array(name)
         outside = [d for d in array.dims if d not in self.dims]
         if outside:
             raise RecipeError(
                 f"{self.place}: {name!r} has the dimension {outside[0]!r}. The observations have {list(self.dims)}."
             )
-        like = xr.DataArray(
-            np.empty(()), dims=()
-        ).expand_dims({d: self.dataset.sizes[d] for d in self.dims})
-        spread = array.reset_coords(drop=True).broadcast_like(like).transpose(*self.dims)
-        values = self._load(spread)
+        values = self._load(array.transpose(*(d for d in self.dims if d in array.dims)))
         if values.dtype.kind not in "biuf":
-            raise RecipeError(f"{self.place}: {name!r} is not numeric. Name a variable that holds numbers.")
-        return values.astype(np.float64), str(array.attrs.get("units", ""))
+            raise RecipeError(f"{self.place}: {name!r} does not hold numbers. Name a variable that does.")
+        spread = [slice(None) if d in array.dims else None for d in self.dims]
+        shape = tuple(self.dataset.sizes[d] for d in self.dims)
+        whole = np.broadcast_to(values.astype(np.float64)[tuple(spread)], shape)
+        return np.array(whole), str(array.attrs.get("units", ""))
 
     def coordinates(self) -> dict[str, Any]:
         """Coordinates of the batch; see `Source`."""
         for name in self.section.coordinates:
             self._array(name)
-        wanted = [*self.dataset.coords, *self.section.coordinates]
-        kept = {n: self.dataset[n] for n in wanted if self.dataset[n].ndim and set(self.dataset[n].dims) <= set(self.dims)}
-        return {str(n): (tuple(map(str, a.dims)), self._load(a), dict(a.attrs)) for n, a in kept.items()}
+        arrays = [self.dataset[n] for n in [*self.dataset.coords, *self.section.coordinates]]
+        kept = [a for a in arrays if a.ndim and set(a.dims) <= set(self.dims)]
+        return {str(a.name): (tuple(map(str, a.dims)), self._load(a), dict(a.attrs)) for a in kept}
+
+    def close(self) -> None:
+        """Close the file."""
+        self.dataset.close()
 
     def _select(self, name: str, wanted: Any) -> None:
         place = f"{self.place}, select"
@@ -111,8 +106,8 @@ class NetcdfSource:
             return chosen
         if block is None:
             raise RecipeError(
-                f"{self.place}: Missing key 'variable'. The forward model does not name its observables, so say "
-                "which variable holds them."
+                f"{self.place}: Missing key 'variable'. The forward model does not name its observables, so the "
+                "recipe must say which variable holds them."
             )
         return str((chosen or {}).get(block.name, block.name))
 
@@ -124,50 +119,39 @@ class NetcdfSource:
 
     def _element_dims(self, array: xr.DataArray, block: Block | None) -> tuple[str, ...]:
         """The dimensions of `array` that run over the elements of the observable."""
-        if self.section.dimension is not None:
-            own: tuple[str, ...] = (self.section.dimension,) if block is None or block.shape else ()
-        else:
-            own = block.dims if block is not None else ()
-            if block is None:
-                raise RecipeError(
-                    f"{self.place}: Missing key 'dimension'. Say which of {list(array.dims)} runs over the observables."
-                )
+        own: tuple[str, ...] = block.dims if block is not None else ()
+        if self.section.dimension is not None and (block is None or block.shape):
+            own = (self.section.dimension,)
+        if block is None and not own:
+            dims = ", ".join(map(str, array.dims))
+            raise RecipeError(f"{self.place}: Missing key 'dimension'. Say which of {dims} runs over the observables.")
         for dim in own:
             if dim not in array.dims:
-                hint = nearest(dim, map(str, array.dims), f"{array.name!r} has")
-                raise RecipeError(f"{self.place} dimension: {array.name!r} has no dimension {dim!r}. {hint}")
+                hint = nearest(dim, map(str, array.dims), "It has")
+                raise RecipeError(f"{self.place}, dimension: {array.name!r} has no dimension {dim!r}. {hint}")
         return own
 
-    def _batch_first(self, array: xr.DataArray, own: tuple[str, ...]) -> xr.DataArray:
+    def _batch_first(self, array: xr.DataArray, own: tuple[str, ...] = ()) -> xr.DataArray:
         """Batch dimensions leading, in the order of the first variable that is read."""
         batch = tuple(str(d) for d in array.dims if d not in own)
         self.dims = self.dims or batch
         if set(batch) != set(self.dims):
             raise RecipeError(
                 f"{self.place}: {array.name!r} has the dimensions {list(batch)} besides the observables. "
-                f"All need the same, {list(self.dims)}."
+                f"All observables need the same, {list(self.dims)}."
             )
         return array.transpose(*self.dims, *own)
 
-    def _labels(self, array: xr.DataArray, dim: str, wanted: Sequence[str]) -> list[str] | None:
+    def _labels(self, array: xr.DataArray, dim: str, block: Block | None) -> list[str] | None:
         """The file's labels along `dim`: of its coordinates, the one that shares most with the forward model's."""
-        lists = [
-            [label_text(v) for v in self._load(c)] for c in array.coords.values() if c.dims == (dim,)
-        ]
-        return max(lists, key=lambda found: len(set(found) & set(wanted)), default=None)
+        wanted = set((block_labels(block) if block is not None else None) or ())
+        lists = [[label_text(v) for v in self._load(c)] for c in array.coords.values() if c.dims == (dim,)]
+        return max(lists, key=lambda found: len(set(found) & wanted), default=None)
 
-    def _from_variables(self, block: Block | None, missing: Sequence[str]) -> np.ndarray:
-        columns = self.section.columns
-        labels = (block_labels(block) if block is not None else None) or ()
-        if isinstance(columns, dict):
-            names = [columns.get(label, label) for label in labels] if labels else list(columns.values())
-        else:
-            names = list(labels) if set(columns) >= set(labels) - set(missing) and labels else list(columns)
-        parts: list[np.ndarray | None] = []
-        for name, label in zip(names, labels or names, strict=False):
-            lacking = label in missing
-            parts.append(None if lacking else self._load(self._batch_first(self._array(name), ())))
-        return _stacked(parts)
+    def _columns(self, block: Block | None) -> tuple[np.ndarray, list[str]]:
+        names = chosen_columns(self.section, block)
+        parts = [self._load(self._batch_first(self._array(name))) for name in names.values()]
+        return np.stack(parts, axis=-1), list(names)
 
     def _load(self, array: xr.DataArray) -> np.ndarray:
         try:

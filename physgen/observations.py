@@ -6,7 +6,7 @@ The elements of an observable are matched by name with those that the forward mo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -49,16 +49,24 @@ class Observations:
 class Source(Protocol):
     """A file of observations: what netCDF and delimited text have in common."""
 
-    dims: tuple[str, ...]
+    def block(self, block: Block | None) -> tuple[np.ndarray, list[str] | None]:
+        """Values ``(*batch, n)`` of a block of observables as they stand in the file, and their labels there.
 
-    def block(self, block: Block | None, missing: Sequence[str]) -> np.ndarray:
-        """Values ``(*batch, size)`` of a block of observables; without a block, all that the recipe names."""
+        Without a block, those that the recipe names.
+        """
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """A name for each axis of the batch."""
 
     def variable(self, name: str) -> tuple[np.ndarray, str]:
-        """Values of the batch's shape, and their units (empty if the file has none)."""
+        """Numbers of the batch's shape, and their units (empty if the file has none)."""
 
     def coordinates(self) -> dict[str, Any]:
-        """Coordinates of the batch."""
+        """Coordinates of the batch: name -> (dims, values, attributes)."""
+
+    def close(self) -> None:
+        """Let go of the file."""
 
 
 def read_observations(
@@ -96,19 +104,10 @@ def read_observations(
     """
     path = locate(section.file, folder, place)
     source = _open(path, section, place)
-    absent = [str(label) for label in section.missing]
-    _check_missing(absent, observables, place)
-    blocks: list[Block | None] = list(observables) if observables is not None else [None]
-    y = np.concatenate([source.block(block, absent) for block in blocks], axis=-1)
-    if not y.size:
-        raise RecipeError(f"{place}: No observation is left of {path.name}. Widen the selection.")
-    y = _cleaned(y, section)
-    if observables is not None:
-        _check_scale(y, observables, section, place)
-    if section.valid is not None:
-        y[source.variable(section.valid)[0] == 0] = np.nan
-    conditions = {k: _condition(k, v, source, condition_space, place) for k, v in section.conditions.items()}
-    return Observations(y, source.dims, source.coordinates(), conditions, (path,))
+    try:
+        return _read(source, path, section, observables, condition_space, place)
+    finally:
+        source.close()
 
 
 def locate(name: str, folder: Path, place: str) -> Path:
@@ -160,8 +159,42 @@ def label_text(value: Any) -> str:
     return str(value).strip()
 
 
+def chosen_columns(section: ObservationsSection, block: Block | None) -> dict[str, str]:
+    """Label of an element -> the column (netCDF: variable) that holds it, for the elements of `block`."""
+    wanted = block_labels(block) if block is not None else None
+    columns = section.columns
+    if columns is None:
+        columns = [w for w in wanted or () if w not in map(label_text, section.missing)]
+    named = dict(columns) if isinstance(columns, dict) else {c: c for c in columns}
+    return named if wanted is None else {label: c for label, c in named.items() if label in wanted}
+
+
 def _numbered(block: Block) -> tuple[str, ...]:
     return Space(block).element_names
+
+
+def _read(
+    source: Source,
+    path: Path,
+    section: ObservationsSection,
+    observables: Space | None,
+    condition_space: Space | None,
+    place: str,
+) -> Observations:
+    absent = [label_text(label) for label in section.missing]
+    _check_labels("missing", absent, observables, place)
+    _check_labels("columns", section.columns or (), observables, place)
+    blocks: list[Block | None] = list(observables) if observables is not None else [None]
+    y = np.concatenate([_ordered(*source.block(block), block, absent, path.name, place) for block in blocks], axis=-1)
+    if not y.size:
+        raise RecipeError(f"{place}: No observation is left of {path.name}. Widen the selection.")
+    y = _cleaned(y, section)
+    if observables is not None:
+        _check_scale(y, observables, section, place)
+    if section.valid is not None:
+        y[source.variable(section.valid)[0] == 0] = np.nan
+    conditions = {k: _condition(k, v, source, condition_space, place) for k, v in section.conditions.items()}
+    return Observations(y, source.dims, source.coordinates(), conditions, (path,))
 
 
 def _open(path: Path, section: ObservationsSection, place: str) -> Source:
@@ -178,23 +211,63 @@ def _open(path: Path, section: ObservationsSection, place: str) -> Source:
     return TextSource(path, section, place)
 
 
-def _check_missing(absent: Sequence[str], observables: Space | None, place: str) -> None:
-    labels = element_labels(observables)
-    for label in absent:
-        if labels is None:
-            raise RecipeError(f"{place} missing: The forward model does not name its observables. Remove the key.")
-        if label not in labels:
+def _check_labels(key: str, named: Iterable[str], observables: Space | None, place: str) -> None:
+    """Refuse an element that the forward model does not predict."""
+    labels = element_labels(observables) if observables and all(block_labels(b) for b in observables) else None
+    for label in named:
+        if labels is None and key == "missing":
+            raise RecipeError(f"{place}, missing: The forward model does not name its observables. Remove the key.")
+        if labels is not None and label not in labels:
             hint = nearest(label, labels, "The forward model predicts")
-            raise RecipeError(f"{place} missing: Unknown observable {label!r}. {hint}")
+            raise RecipeError(f"{place}, {key}: Unknown observable {label!r}. {hint}")
+
+
+def _ordered(
+    values: np.ndarray,
+    found: list[str] | None,
+    block: Block | None,
+    absent: Sequence[str],
+    file: str,
+    place: str,
+) -> np.ndarray:
+    """The columns of `values` in the order of the block's labels; NaN where stated to be missing."""
+    if block is None:
+        return values
+    wanted = block_labels(block)
+    if wanted is None or (found is None and not block.shape):
+        if values.shape[-1] != block.size:
+            raise RecipeError(
+                f"{place}: {file} has {values.shape[-1]} elements of {block.name!r}. "
+                f"The forward model has {block.size}."
+            )
+        return values
+    if found is None:
+        raise RecipeError(
+            f"{place}: {file} has no labels for {block.name!r}. The order goes by name: label that dimension."
+        )
+    for label in (w for w in wanted if w not in absent):
+        if found.count(label) != 1:
+            how = "lacks" if label not in found else "has more than one"
+            raise RecipeError(
+                f"{place}: {file} {how} {label!r} of the forward model. It has {', '.join(found)}; name those that it "
+                "lacks in the key missing."
+            )
+    columns = [found.index(w) if w in found else 0 for w in wanted]
+    out = values[..., columns]
+    gaps = [i for i, w in enumerate(wanted) if w in absent]
+    if gaps:
+        out = np.array(out, dtype=out.dtype if out.dtype.kind == "f" else np.float64)
+        out[..., gaps] = np.nan
+    return out
 
 
 def _cleaned(y: np.ndarray, section: ObservationsSection) -> np.ndarray:
     """A copy with NaN where not measured, scaled, in the precision asked for."""
     single = section.precision == "float32" or (section.precision is None and y.dtype == np.float32)
-    out = np.array(y, dtype=np.float32 if single else np.float64)
+    out: np.ndarray = np.array(y, dtype=np.float32 if single else np.float64)
     if section.missing_value is not None:
         out[np.asarray(y) == section.missing_value] = np.nan
-    return out * out.dtype.type(section.scale)
+    return np.multiply(out, section.scale, out=out)
 
 
 def _check_scale(y: np.ndarray, observables: Space, section: ObservationsSection, place: str) -> None:

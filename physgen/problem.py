@@ -18,7 +18,7 @@ from .small_matrices import product
 from .space import Block, Space
 from .status import Status
 
-VALUE_ROWS = 512  # rows of a forward evaluation that stay in the cache
+VALUE_ROWS = 1024  # rows of a forward evaluation that stay in the cache
 JACOBIAN_ROWS = 256
 DECODE_ROWS = 65536
 
@@ -75,7 +75,22 @@ class Problem:
     @cached_property
     def takes(self) -> Takes:
         """The conditions that the three parts take together."""
-        return takes(self.forward) | takes(self.prior, "decode") | takes(self.noise, "log_prob", 2)
+        return self.forward_takes | self.prior_takes | self.noise_takes
+
+    @cached_property
+    def forward_takes(self) -> Takes:
+        """The conditions that the forward model takes."""
+        return takes(self.forward)
+
+    @cached_property
+    def prior_takes(self) -> Takes:
+        """The conditions that the prior takes."""
+        return takes(self.prior, "decode")
+
+    @cached_property
+    def noise_takes(self) -> Takes:
+        """The conditions that the noise takes."""
+        return takes(self.noise, "log_prob", 2)
 
     @property
     def differentiable(self) -> bool:
@@ -106,10 +121,10 @@ class Problem:
         check_names(conditions, self.takes)
         like = torch.empty((), dtype=torch.get_default_dtype())
         conditions = align(conditions, (n,), like, self._trailing())
-        own = takes(self.prior, "decode").pick(conditions)
+        own = self.prior_takes.pick(conditions)
         z = self.prior.sample_latents(n, seed=seed, **own)
         x, prediction = Posterior(self, like.new_empty(n, 0), conditions).predict(z)
-        own = takes(self.noise, "log_prob", 2).pick(conditions)
+        own = self.noise_takes.pick(conditions)
         return x, self.noise.sample(prediction, seed=seed, **own)
 
     def condition(self, y: Any, **conditions: Any) -> Posterior:
@@ -129,8 +144,8 @@ class Problem:
         Raises
         ------
         ValueError, TypeError
-            If a condition is unknown, missing, of the wrong shape or out of range, or y is not numeric, of the wrong
-            length, or for most observations out of the observables' range.
+            If a condition is unknown, missing, of the wrong shape or out of range, or y is not numeric or of
+            the wrong length.
         """
         y = _numeric(y)
         check_names(conditions, self.takes)
@@ -139,6 +154,14 @@ class Problem:
         if self.observables is not None:
             self.observables.check(y)
         return Posterior(self, y, aligned)
+
+    def out_of_range(self, y: Tensor) -> Tensor:
+        """Which observations ``(*batch)`` hold a value outside the observables' range, or an infinite one."""
+        outside = torch.isinf(y)
+        if self.observables is not None:
+            low, high = y.new_tensor([b.support for b in self.observables for _ in range(b.size)]).unbind(-1)
+            outside = outside | (y < low) | (y > high)
+        return outside.any(-1)
 
     def _trailing(self) -> dict[str, tuple[int, ...]]:
         space = getattr(self.forward, "conditions", None) or Space()
@@ -175,6 +198,11 @@ class Posterior:
         """Some of the observations, with their conditions; `index` indexes the leading axis of the batch."""
         return Posterior(self.problem, self.y[index], {k: v[index] for k, v in self.conditions.items()})
 
+    def repeat(self, times: int) -> Posterior:
+        """Each observation so many times, one after the other, for a batch with one axis."""
+        conditions = {k: v.repeat_interleave(times, 0) for k, v in self.conditions.items()}
+        return Posterior(self.problem, self.y.repeat_interleave(times, 0), conditions)
+
     def flatten(self) -> Posterior:
         """The same observations on one axis."""
         lead = len(self.batch)
@@ -182,27 +210,10 @@ class Posterior:
         return Posterior(self.problem, self.y.reshape(-1, self.y.shape[-1]), conditions)
 
     def screen(self) -> Tensor:
-        """A status for each observation ``(*batch)`` before any computing: TRUSTED, NO_DATA or OUT_OF_RANGE.
-
-        Raises
-        ------
-        ValueError
-            If most observations are out of range: then it is their units that are wrong.
-        """
+        """A status for each observation ``(*batch)`` before any computing: TRUSTED, NO_DATA or OUT_OF_RANGE."""
         out = torch.zeros(self.batch, dtype=torch.int64, device=self.y.device)
         out[torch.isnan(self.y).all(-1)] = Status.NO_DATA
-        outside = torch.isinf(self.y)
-        if self.problem.observables is not None:
-            low, high = _support(self.problem.observables, self.y)
-            outside = outside | (self.y < low) | (self.y > high)
-        bad = outside.any(-1)
-        if self.y.numel() and float(bad.sum()) > 0.5 * bad.numel():
-            worst = self.y[outside].abs().max().item()
-            raise ValueError(
-                f"Invalid observations: {int(bad.sum())} of {bad.numel()} lie outside the observable's range, the "
-                f"largest at {worst:g}. Check the units; digital numbers must be scaled first."
-            )
-        out[bad] = Status.OUT_OF_RANGE
+        out[self.problem.out_of_range(self.y)] = Status.OUT_OF_RANGE
         return out
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -213,9 +224,9 @@ class Posterior:
     def log_weight(self, x: Tensor, prediction: Tensor) -> Tensor:
         """``log_factor(x) + log p(y | prediction)``, ``(*draws, *batch)``."""
         problem = self.problem
-        out = problem.noise.log_prob(self.y, prediction, **self._own(problem.noise, "log_prob", 2))
+        out = problem.noise.log_prob(self.y, prediction, **problem.noise_takes.pick(self.conditions))
         if "log_factor" in problem.prior.capabilities:
-            out = out + problem.prior.log_factor(x, **self._own(problem.prior, "decode"))
+            out = out + problem.prior.log_factor(x, **problem.prior_takes.pick(self.conditions))
         return out
 
     def predict(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -233,7 +244,7 @@ class Posterior:
         lead, prior = z.shape[:-1], self.problem.prior
 
         def block(rows: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-            return (prior.decode(rows, **takes(prior, "decode").pick(conditions)),)
+            return (prior.decode(rows, **self.problem.prior_takes.pick(conditions)),)
 
         (x,) = in_blocks(block, z.reshape(-1, z.shape[-1]), self._rows(lead), DECODE_ROWS)
         return x.reshape(*lead, -1)
@@ -252,17 +263,17 @@ class Posterior:
             own = getattr(self.problem.forward, "jacobian", None)
             if own is None:
                 return jacobian(lambda r: self._forward(r, conditions)[1], rows)
-            taken = takes(self.problem.prior, "decode").pick(conditions)
+            taken = self.problem.prior_takes.pick(conditions)
             x, dx = jacobian(lambda r: self.problem.prior.decode(r, **taken), rows)
-            prediction, dprediction = own(x, **takes(self.problem.forward).pick(conditions))
+            prediction, dprediction = own(x, **self.problem.forward_takes.pick(conditions))
             return prediction, product(dprediction, dx)
 
         f, j = in_blocks(block, z.reshape(-1, z.shape[-1]), self._rows(lead), JACOBIAN_ROWS)
         return f.reshape(*lead, -1), j.reshape(*lead, *j.shape[1:])
 
     def _forward(self, rows: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        x = self.problem.prior.decode(rows, **takes(self.problem.prior, "decode").pick(conditions))
-        prediction = self.problem.forward(x, **takes(self.problem.forward).pick(conditions))
+        x = self.problem.prior.decode(rows, **self.problem.prior_takes.pick(conditions))
+        prediction = self.problem.forward(x, **self.problem.forward_takes.pick(conditions))
         if prediction.shape[:-1] != x.shape[:-1]:
             raise ValueError(
                 f"The forward model returned the shape {tuple(prediction.shape)} for causes {tuple(x.shape)}. "
@@ -273,10 +284,9 @@ class Posterior:
     def _rows(self, lead: tuple[int, ...]) -> dict[str, Tensor]:
         """Every condition, repeated over the draws, on one axis."""
         batch = len(self.batch)
-        return {k: v.expand(*lead, *v.shape[batch:]).reshape(-1, *v.shape[batch:]) for k, v in self.conditions.items()}
-
-    def _own(self, part: object, method: str, leading: int = 1) -> dict[str, Tensor]:
-        return takes(part, method, leading).pick(self.conditions)
+        return {
+            k: v.expand((*lead, *v.shape[batch:])).reshape(-1, *v.shape[batch:]) for k, v in self.conditions.items()
+        }
 
 
 def log_normal(z: Tensor) -> Tensor:
@@ -298,10 +308,13 @@ def _numeric(y: Any) -> Tensor:
     return y
 
 
-def _support(space: Space, like: Tensor) -> tuple[Tensor, Tensor]:
-    low = [b.support[0] for b in space for _ in range(b.size)]
-    high = [b.support[1] for b in space for _ in range(b.size)]
-    return like.new_tensor(low), like.new_tensor(high)
+def refuse_wrong_units(outside: int, total: int) -> None:
+    """Raise `ValueError` if most observations are out of range: some are bad pixels, most have the wrong units."""
+    if outside > 0.5 * total:
+        raise ValueError(
+            f"Invalid observations: {outside} of {total} lie outside the observable's range. "
+            "Check the units; digital numbers must be scaled first."
+        )
 
 
 def _check_range(b: Block, low: float, high: float) -> None:

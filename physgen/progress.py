@@ -40,6 +40,7 @@ def advancing(progress: Progress, total: int, unit: str = "observations") -> Ite
 
 @contextmanager
 def _bar(total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
@@ -50,7 +51,7 @@ def _bar(total: int, unit: str) -> Iterator[Callable[[int], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=total, rate="")
 
         def advance(amount: int) -> None:

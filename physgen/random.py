@@ -20,7 +20,7 @@ NOISE_STAGE = 1 << 32  # stages from here on belong to noise, those below to pri
 
 def _words(count: int, stream: Tensor, seed: int, stage: int) -> np.ndarray:
     """`count` 64-bit words for each stream, (B, count)."""
-    bits = np.random.Philox(key=[seed & _MASK, 0])
+    bits = np.random.Philox(key=np.array([seed & _MASK, 0], dtype=np.uint64))
     state = bits.state
     out = np.empty((stream.numel(), count), dtype=np.uint64)
     for row, index in zip(out, stream.reshape(-1).tolist(), strict=True):
@@ -59,7 +59,7 @@ def uniform(
     numbers = torch.from_numpy(((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
     # rounding to float32 must not reach 1
     largest = 1 - torch.finfo(dtype).eps / 2
-    return numbers.to(dtype).clamp(max=largest).reshape(*stream.shape, *shape).to(stream.device)
+    return numbers.to(dtype).clamp(max=largest).reshape((*stream.shape, *shape)).to(stream.device)
 
 
 def normal(
@@ -73,12 +73,9 @@ def normal(
     pairs = uniform(((count + 1) // 2, 2), stream.cpu(), seed=seed, stage=stage)
     radius, angle = torch.sqrt(-2 * torch.log(pairs[..., 0])), 2 * math.pi * pairs[..., 1]
     numbers = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=-1).flatten(-2)
-    return numbers[..., :count].reshape(*stream.shape, *shape).to(dtype=dtype, device=stream.device)
+    return numbers[..., :count].reshape((*stream.shape, *shape)).to(dtype=dtype, device=stream.device)
 
 
 def single_stream(index: int = 0) -> Tensor:
     """The stream of a computation that has no observations, 0-d."""
     return torch.tensor(index)
-
-
-NOISE_STAGE = 1 << 32  # stages from here on belong to noise, those below to priors and inversions

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from .registry import nearest
+from .validation import explain
 
 if TYPE_CHECKING:
     from .job import Job
@@ -28,7 +28,10 @@ class Section(BaseModel):
 
 
 class PartSection(Section):
-    """Forward model, prior or noise: its name, and next to it the settings that its constructor takes."""
+    """Forward model, prior or noise: its name, and next to it the settings that its constructor takes.
+
+    A prior whose constructor has a parameter `forward` gets the forward model there: its causes decide the prior's.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
@@ -244,7 +247,7 @@ def load_recipe(path: str | Path) -> Recipe:
     try:
         return Recipe(path, text, Content.model_validate(table))
     except ValidationError as error:
-        raise RecipeError(f"{path.name}{_explain(error)}") from None
+        raise RecipeError(f"{path.name}{explain(error, Content)}") from None
 
 
 def _read(path: Path) -> str:
@@ -258,58 +261,6 @@ def _read(path: Path) -> str:
         raise RecipeError(f"{path.name}: The recipe is not text in UTF-8. Give a TOML file.") from None
     except OSError as error:
         raise RecipeError(f"Cannot read the recipe {path} ({error.strerror}). Check its permissions.") from None
-
-
-_RANK = {"extra_forbidden": 0, "missing": 1}  # a misspelt key is also a missing one: the first says more
-_WANTED = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "list_type": "a list",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "model_attributes_type": "a table",
-}
-
-
-def _explain(error: ValidationError) -> str:
-    """The most telling of pydantic's errors: where, and two sentences."""
-    first = min(error.errors(), key=lambda e: _RANK.get(e["type"], 2))
-    path = [str(part) for part in first["loc"]]
-    place, key = _place(path[:-1]), path[-1]
-    if first["type"] == "extra_forbidden":
-        return f"{place}: Unknown key {key!r}. {nearest(key, _fields(path[:-1]), 'Valid keys are')}"
-    if first["type"] == "missing":
-        what = "table" if not path[:-1] else "key"
-        shown = f"[{key}]" if what == "table" else repr(key)
-        return f"{place}: Missing {what} {shown}. Every recipe needs it{f' in [{path[0]}]' if path[:-1] else ''}."
-    wanted = _WANTED.get(first["type"])
-    if wanted:
-        why = f"It must be {wanted}"
-    else:
-        why = first["msg"].removeprefix("Value error, ").replace("Input should", "It must")
-        why = why[:1].upper() + why[1:]
-    return f"{place}: Invalid {key} {_shorten(first['input'])}. {why}."
-
-
-def _place(path: list[str]) -> str:
-    return f", [{'.'.join(path)}]" if path else ""
-
-
-def _fields(path: list[str]) -> list[str]:
-    """The keys that the table at `path` may have."""
-    model: Any = Content
-    for part in path:
-        annotation = model.model_fields[part].annotation
-        choices = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(model.model_fields)
-
-
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _lower(text: str) -> str:

@@ -34,7 +34,7 @@ BUILTIN: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "physgen.priors": {
             "gaussian": "physgen.priors:Gaussian",
             "independent": "physgen.priors:Independent",
-            "vegetation": "physgen.forward_models.canopy:vegetation",
+            "vegetation": "physgen.forward_models.canopy.vegetation_prior:vegetation",
         },
         "physgen.noises": {
             "gaussian": "physgen.noise:GaussianNoise",

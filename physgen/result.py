@@ -12,8 +12,9 @@ from .space import Space
 from .status import Status
 
 if TYPE_CHECKING:
+    from pathlib import Path
 
-    pass
+    import xarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,3 +73,64 @@ class Result:
     def labelled(self, *dims: str, **coords: Any) -> Result:
         """The same result with names for the axes of the batch, and coordinates along them."""
         return replace(self, dims=dims, coords=coords)
+
+    def to_datatree(self) -> xarray.DataTree:
+        """The result in the ArviZ schema, which `arviz_stats` and `arviz_base` read.
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups `posterior` (dims chain, draw, the batch's, a cause's own; one variable for each cause),
+            `sample_stats` (status and statistics), `observed_data`, and `constant_data` (conditions, if there are
+            any), with units and other CF attributes; provenance in the attributes of the root. Arrays on the CPU
+            share their memory with the result.
+
+        Raises
+        ------
+        ValueError
+            If `dims` or `coords` do not fit the observations.
+        """
+        from .datatree import to_datatree
+
+        return to_datatree(self)
+
+    def to_netcdf(self, path: str | Path) -> Path:
+        """Write the tree of `to_datatree` to a netCDF-4 file, which appears whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            A file of that name is replaced.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        ValueError
+            If `dims` or `coords` do not fit the observations.
+        OSError
+            If the file cannot be written.
+        """
+        from .netcdf_file import write
+
+        return write(self, path)
+
+    @staticmethod
+    def from_netcdf(path: str | Path) -> Result:
+        """The result in a file of `to_netcdf` or `physgen invert`, all of it in memory.
+
+        Tuples in `settings` and `provenance` come back as lists, `coords` as (dims, values, attributes), and `dims`
+        as the file names them.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is damaged, or not a result.
+        """
+        from .netcdf_file import read
+
+        return read(path)

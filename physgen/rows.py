@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+# glibc gives memory back to the system after every operation on blocks of this size, and takes it again for the next,
+# which is several times slower than the arithmetic; it stops doing so once a large block has been freed.
+torch.empty(31 * 2**20, dtype=torch.uint8)
+
 
 def in_blocks(
     function: Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, ...]],
@@ -27,31 +31,18 @@ def in_blocks(
 def jacobian(function: Callable[[Tensor], Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
     """Values ``(R, m)`` and Jacobians ``(R, m, k)`` of a function that maps each row of ``(R, k)`` by itself.
 
-    Forward mode where every operation has it; otherwise reverse mode, one pass for each output.
+    All outputs are pulled back at once; one by one where an operation cannot be batched.
     """
-    rows = rows.detach()
-    try:
-        return _forward_mode(function, rows)
-    except RuntimeError:  # NotImplementedError is one of them
-        return _reverse_mode(function, rows)
-
-
-def _forward_mode(function: Callable[[Tensor], Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
-    def push(direction: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.func.jvp(function, (rows,), (direction.expand_as(rows),))
-
-    basis = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device)
-    # the value does not depend on the direction: out_dims None keeps one copy
-    value, tangents = torch.func.vmap(push, out_dims=(None, -1))(basis)
-    return value, tangents
-
-
-def _reverse_mode(function: Callable[[Tensor], Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
-        leaf = rows.clone().requires_grad_(True)
+        leaf = rows.detach().requires_grad_(True)
         value = function(leaf)
-        gradients = [
-            torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=True, materialize_grads=True)[0]
-            for j in range(value.shape[-1])
-        ]
-    return value.detach(), torch.stack(gradients, dim=-2)
+        each = torch.eye(value.shape[-1], dtype=value.dtype, device=value.device)
+        cotangents = each[:, None].expand(-1, *value.shape)
+        if not value.requires_grad:  # a constant
+            return value, value.new_zeros(*value.shape, rows.shape[-1])
+        try:
+            (slopes,) = torch.autograd.grad(value, leaf, cotangents, is_grads_batched=True, retain_graph=True)
+        except RuntimeError:  # a custom function without a vmap rule
+            parts = [torch.autograd.grad(value, leaf, c, retain_graph=True)[0] for c in cotangents]
+            slopes = torch.stack(parts)
+    return value.detach(), slopes.transpose(0, 1)

@@ -66,12 +66,3 @@ def triangular_inverse(factor: Tensor) -> Tensor:
     k, padded = factor.shape[-1], _pad_definite(factor)
     eye = torch.eye(padded.shape[-1], dtype=factor.dtype, device=factor.device).expand_as(padded)
     return torch.linalg.solve_triangular(padded, eye.contiguous(), upper=False)[..., :k, :k]
-
-
-def principal_axis(a: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest eigenvalue ``(*)`` and its unit eigenvector ``(*, k)``, its largest element positive."""
-    k = a.shape[-1]
-    values, vectors = torch.linalg.eigh(_pad(a))
-    axis = vectors[..., :k, -1]
-    largest = axis.gather(-1, axis.abs().argmax(-1, keepdim=True))
-    return values[..., -1], axis * torch.where(largest < 0, -1.0, 1.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -73,7 +72,7 @@ class Block:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         dims = tuple(self.dims) or tuple(f"{self.name}_dim_{i}" for i in range(len(self.shape)))
         object.__setattr__(self, "dims", dims)
-        object.__setattr__(self, "coordinates", MappingProxyType(dict(self.coordinates)))
+        object.__setattr__(self, "coordinates", dict(self.coordinates))
         if not self.name:
             raise ValueError("Invalid block without a name. Give every block of a space a name.")
         if len(dims) != len(self.shape):
@@ -173,7 +172,7 @@ class Space:
         """
         self.check(x)
         parts = x.split([b.size for b in self.blocks], dim=-1)
-        return {b.name: p.reshape(*p.shape[:-1], *b.shape) for b, p in zip(self.blocks, parts, strict=True)}
+        return {b.name: p.reshape((*p.shape[:-1], *b.shape)) for b, p in zip(self.blocks, parts, strict=True)}
 
     def flatten(self, values: Mapping[str, Tensor]) -> Tensor:
         """Join one tensor ``(*, *shape)`` per block into ``(*, size)``; batches broadcast.

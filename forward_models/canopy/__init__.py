@@ -1,0 +1,10 @@
+"""Canopy and leaf radiative transfer: PROSPECT, 4SAIL, soils, sensors."""
+
+from .canopy_model import Canopy
+from .leaf_model import Leaf
+from .sail import FourStream, sail
+from .sensors import Sensor
+from .soil import BasisSoil, DryWetSoil
+from .vegetation_prior import vegetation
+
+__all__ = ["BasisSoil", "Canopy", "DryWetSoil", "FourStream", "Leaf", "Sensor", "sail", "vegetation"]

@@ -10,7 +10,6 @@ automatic differentiation of a closed form would meet:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -124,6 +123,8 @@ def exponential_integral(x: Tensor, n: int = 1) -> Tensor:
     ------
     ValueError
         If `n` is not 1, 2 or 3.
+    TypeError
+        If `x` is neither float64 nor float32.
 
     References
     ----------
@@ -131,6 +132,8 @@ def exponential_integral(x: Tensor, n: int = 1) -> Tensor:
     """
     if n not in (1, 2, 3):
         raise ValueError(f"Invalid order n = {n}. Must be 1, 2 or 3.")
+    if x.dtype not in SMALL:
+        raise TypeError(f"Invalid dtype {x.dtype} of x. Must be torch.float64 or torch.float32.")
     return _ExponentialIntegral.apply(x, n)
 
 
@@ -187,9 +190,9 @@ def _order_below(x: Tensor, n: int) -> Tensor:
 
 
 def _whole_range_e3(x: Tensor) -> Tensor:
-    numerator, denominator = _coefficients(WHOLE, x.dtype, x.device)
+    numerator, denominator = WHOLE
     s = torch.sqrt(x)
-    twice = torch.exp(-x) * (_horner(numerator, s) / _horner(denominator, s))
+    twice = torch.exp(-x) * (horner(numerator, s) / horner(denominator, s))
     return twice.clamp(max=1.0) * 0.5  # a layer never transmits more than it receives, rounding included
 
 
@@ -201,9 +204,9 @@ def _two_piece(x: Tensor, n: int) -> Tensor:
 
 
 def _small(x: Tensor, decay: Tensor, n: int) -> Tensor:
-    numerator, denominator = _coefficients(SMALL, x.dtype, x.device)
+    numerator, denominator = SMALL[x.dtype]
     z = torch.clamp(x, max=1.0)
-    entire = z * _horner(numerator, z) / _horner(denominator, z) - EULER_GAMMA
+    entire = z * horner(numerator, z) / horner(denominator, z) - EULER_GAMMA
     if n == 1:
         return entire - torch.log(x)
     e2 = decay - x * entire + torch.xlogy(x, x)
@@ -212,8 +215,8 @@ def _small(x: Tensor, decay: Tensor, n: int) -> Tensor:
 
 def _large(u: Tensor, decay: Tensor, n: int) -> Tensor:
     """E_n from 1/x: the recurrence is stable towards lower orders only."""
-    numerator, denominator = _coefficients(LARGE, u.dtype, u.device)
-    scaled = u * _horner(numerator, u) / _horner(denominator, u)
+    numerator, denominator = LARGE[u.dtype]
+    scaled = u * horner(numerator, u) / horner(denominator, u)
     for order in range(2, n - 1, -1):
         scaled = (1.0 - order * scaled) * u
     return decay * scaled
@@ -249,7 +252,7 @@ def _moment_series(u: Tensor, n: int) -> Tensor:
     """Taylor series of M_n, for ``|u| < 1``."""
     terms = 18 if u.dtype == torch.float64 else 10
     series = tuple((-1.0) ** j / (math.factorial(j) * (n + 1 + j)) for j in range(terms))
-    return _horner(_tensors(series, u.dtype, u.device), torch.clamp(u, -1.0, 1.0))
+    return horner(series, torch.clamp(u, -1.0, 1.0))
 
 
 def _moment_recurrence(u: Tensor, moment: Tensor, n: int) -> Tensor:
@@ -261,22 +264,17 @@ def _moment_recurrence(u: Tensor, moment: Tensor, n: int) -> Tensor:
     return moment
 
 
-def _horner(coefficients: Sequence[Tensor], x: Tensor) -> Tensor:
-    total = coefficients[-1]
-    for c in reversed(coefficients[:-1]):
+def horner(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
+    """Polynomial with `coefficients` in ascending powers, at least two of them, in one fused pass for each power."""
+    constants = _tensors(coefficients, x.dtype, x.device)
+    total = torch.add(constants[-2], x, alpha=coefficients[-1])
+    for c in reversed(constants[:-2]):
         total = torch.addcmul(c, total, x)
     return total
 
 
-Table = tuple[tuple[float, ...], tuple[float, ...]]
-
-
-def _coefficients(table: Table | dict[torch.dtype, Table], dtype: torch.dtype, device: torch.device) -> Any:
-    pair = table[dtype] if isinstance(table, dict) else table
-    return tuple(_tensors(values, dtype, device) for values in pair)
-
-
 @cache
 def _tensors(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """Coefficients as 0-d tensors, so that a Horner step is one fused pass; cached, as making them costs as much."""
-    return tuple(torch.tensor(value, dtype=dtype, device=device) for value in values)
+    """Coefficients as 0-d tensors, which a fused pass needs; cached, as making them costs as much as using them."""
+    with torch.inference_mode(False):  # what is cached may serve automatic differentiation later
+        return tuple(torch.tensor(value, dtype=dtype, device=device) for value in values)

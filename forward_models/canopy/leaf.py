@@ -16,6 +16,7 @@ and the pile by decaying exponentials of mu (`_pile`), which are smooth, in valu
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,7 +25,16 @@ from torch import Tensor
 
 from .exponential_integral import exponential_integral, exponential_moment
 
-__all__ = ["Interface", "LeafCoefficients", "interface", "interface_transmissivity", "plate", "prospect"]
+__all__ = [
+    "Interface",
+    "LeafCoefficients",
+    "absorption_per_plate",
+    "interface",
+    "interface_transmissivity",
+    "plate",
+    "plate_elementwise",
+    "prospect",
+]
 
 ROUGHNESS_ANGLE = 40.0  # degrees; widest incidence on the first surface (Jacquemoud & Baret 1990, section 2.3)
 
@@ -83,19 +93,20 @@ class LeafCoefficients:
         object.__setattr__(self, "interface", interface(self.refractive_index))
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> LeafCoefficients:
-        """Return the same coefficients in another dtype or on another device; rounds what float64 has computed."""
-        moved = object.__new__(LeafCoefficients)
-        for name in ("wavelength", "refractive_index", "absorption"):
-            object.__setattr__(moved, name, getattr(self, name).to(device=device, dtype=dtype))
-        object.__setattr__(moved, "constituents", self.constituents)
-        object.__setattr__(moved, "interface", Interface(*(x.to(device=device, dtype=dtype) for x in self.interface)))
-        return moved
+        """Return the coefficients in another dtype or on another device, rounded from what this dtype computed."""
+        return self._with_each(lambda x: x.to(device=device, dtype=dtype))
 
     def at(self, index: Tensor | slice) -> LeafCoefficients:
         """Return the coefficients at some of the wavelengths."""
-        return LeafCoefficients(
-            self.wavelength[index], self.refractive_index[index], self.absorption[:, index], self.constituents
-        )
+        return self._with_each(lambda x: x[..., index])
+
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> LeafCoefficients:
+        changed = object.__new__(LeafCoefficients)
+        for name in ("wavelength", "refractive_index", "absorption"):
+            object.__setattr__(changed, name, change(getattr(self, name)))
+        object.__setattr__(changed, "constituents", self.constituents)
+        object.__setattr__(changed, "interface", Interface(*map(change, self.interface)))
+        return changed
 
 
 def interface_transmissivity(refractive_index: Tensor, angle: float) -> Tensor:
@@ -127,31 +138,23 @@ def interface_transmissivity(refractive_index: Tensor, angle: float) -> Tensor:
     if not 0.0 < angle <= 90.0:
         raise ValueError(f"Invalid angle {angle} degrees. Must lie above 0 and not above 90.")
     n2 = refractive_index**2
-    n4_below, p = (n2 - 1.0) ** 2, n2 + 1.0
+    below, above = (n2 - 1.0) ** 2, n2 + 1.0
     sin2 = math.sin(math.radians(angle)) ** 2
-    # y substitutes for the angle: at normal incidence and at the edge of the cone.
+    # y substitutes for the angle of incidence: its values at the normal and at the edge of the cone.
     y0 = 0.5 * (refractive_index + 1.0) ** 2
-    root = torch.sqrt(((sin2 - 0.5 * p) ** 2 - 0.25 * n4_below).clamp(min=0.0)) if angle < 90.0 else 0.0
-    y1 = root - (sin2 - 0.5 * p)
-    perpendicular = _stern_perpendicular(y1, n4_below) - _stern_perpendicular(y0, n4_below)
-    parallel = _stern_parallel(y1, n2, p, n4_below) - _stern_parallel(y0, n2, p, n4_below)
-    return (perpendicular + parallel) / (2.0 * sin2)
-
-
-def _stern_perpendicular(y: Tensor, n4_below: Tensor) -> Tensor:
-    k = -0.25 * n4_below
-    return k**2 / (6.0 * y**3) + k / y - 0.5 * y
-
-
-def _stern_parallel(y: Tensor, n2: Tensor, p: Tensor, n4_below: Tensor) -> Tensor:
-    q = 2.0 * p * y - n4_below
-    return (
-        -2.0 * n2 * y / p**2
-        - 2.0 * n2 * p * torch.log(y) / n4_below
-        + 0.5 * n2 / y
-        + 16.0 * n2**2 * (n2**2 + 1.0) * torch.log(q) / (p**3 * n4_below)
-        + 16.0 * n2**3 / (p**3 * q)
+    depth = 0.5 * above - sin2
+    y1 = depth + torch.sqrt((depth**2 - 0.25 * below).clamp(min=0.0)) if angle < 90.0 else depth
+    k = -0.25 * below
+    perpendicular = k**2 / 6.0 * (y1**-3 - y0**-3) + k * (1.0 / y1 - 1.0 / y0) - 0.5 * (y1 - y0)
+    q0, q1 = 2.0 * above * y0 - below, 2.0 * above * y1 - below
+    parallel = (
+        -2.0 * n2 * (y1 - y0) / above**2
+        - 2.0 * n2 * above * torch.log(y1 / y0) / below
+        + 0.5 * n2 * (1.0 / y1 - 1.0 / y0)
+        + 16.0 * n2**2 * (n2**2 + 1.0) * torch.log(q1 / q0) / (above**3 * below)
+        + 16.0 * n2**3 * (1.0 / q1 - 1.0 / q0) / above**3
     )
+    return (perpendicular + parallel) / (2.0 * sin2)
 
 
 def interface(refractive_index: Tensor) -> Interface:
@@ -233,32 +236,41 @@ def plate(n: Tensor, k: Tensor, surface: Interface) -> tuple[Tensor, Tensor]:
     ----------
     Jacquemoud & Baret (1990), eqs 1-11, for one plate; Stokes (1862), Proc. R. Soc. 11:545, for the pile.
     """
-    tau = 2.0 * exponential_integral(k, 3) + torch.finfo(k.dtype).tiny ** 0.75
-    inside = tau / (1.0 - surface.r21_squared * tau * tau)  # sum over the reflections between both surfaces
+    return plate_elementwise(n[..., None], k, surface)
+
+
+def plate_elementwise(n: Tensor, k: Tensor, surface: Interface) -> tuple[Tensor, Tensor]:
+    """`plate` with one `n` for each `k`, ``(*, wavelengths)`` or ``(*, 1)``.
+
+    Each element of the result depends on the same element of `n` and `k` only, so that one backward pass of ones
+    gives all derivatives to both.
+    """
+    one = torch.ones((), dtype=k.dtype, device=k.device)
+    tau = 2.0 * exponential_integral(k, 3) + torch.finfo(k.dtype).tiny ** 0.45
+    inside = tau / torch.addcmul(one, surface.r21_squared, tau * tau, value=-1.0)  # reflected to and fro any times
+    back = tau * inside
     t = surface.t * inside
-    r = torch.addcmul(surface.reflectance, surface.back * tau, inside)
+    r = torch.addcmul(surface.reflectance, surface.back, back)
     entry_t = surface.entry_t * inside
-    entry_r = torch.addcmul(surface.entry_reflectance, surface.entry_back * tau, inside)
-    cosh_minus_1 = (1.0 - tau) * (1.0 + surface.gamma * tau) / (surface.one_minus_gamma * tau)
-    reflected, transmitted = _pile(n[..., None] - 1.0, cosh_minus_1, t)
+    entry_r = torch.addcmul(surface.entry_reflectance, surface.entry_back, back)
+    cosh_minus_1 = (1.0 - tau) * torch.addcmul(one, surface.gamma, tau) / (surface.one_minus_gamma * tau)
+    reflected, transmitted = _pile(n - 1.0, cosh_minus_1, t)
     return torch.addcmul(entry_r, entry_t * r, reflected), entry_t * transmitted
 
 
 def _pile(m: Tensor, cosh_minus_1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Light entering a pile of m plates behind the first: what multiplies `r` on its way back, and what gets through.
+    """Light that meets m plates behind the first: the factors of `r` on its way back and of what gets through.
 
-    With y = exp(-m mu), Q = (1 - y^2) / sinh(mu) and the plate's t, the first plate included:
-    transmitted 2 y / D and reflected Q / D, where D = 1 + y^2 + (cosh(mu) - t) Q.
+    With y = exp(-m mu), Q = (1 - y^2) / sinh(mu) and t of one plate, transmitted is 2 y / D and reflected Q / D, where
+    D = 1 + y^2 + (cosh(mu) - t) Q counts all reflections between the first plate and the pile.
     """
-    # The floor keeps mu off its square-root singularity; results depend on mu^2 and change by far less than rounding.
-    floor = 0.5 * torch.finfo(t.dtype).eps
-    sinh = torch.sqrt(torch.addcmul(2.0 * cosh_minus_1, cosh_minus_1, cosh_minus_1) + floor)
-    mu = torch.log1p(cosh_minus_1 + sinh)
-    double = 2.0 * mu
-    m_double = m * double
-    y = torch.exp(-0.5 * m_double)
-    # mu / sinh(mu) = exp(-mu) / M_0(2 mu)
-    cosh = cosh_minus_1 + 1.0
-    q = 2.0 * m * exponential_moment(m_double) / ((cosh + sinh) * exponential_moment(double))
-    denominator = torch.addcmul(torch.addcmul(torch.ones_like(y), y, y), cosh - t, q)
+    # The floor keeps mu off its square-root singularity; the results depend on mu^2, so it changes them by no more.
+    one = torch.ones((), dtype=t.dtype, device=t.device)
+    floor = torch.full((), 2.0 * torch.finfo(t.dtype).eps, dtype=t.dtype, device=t.device)
+    exp_minus_1 = cosh_minus_1 + torch.sqrt(torch.addcmul(floor, cosh_minus_1, cosh_minus_1 + 2.0))
+    mu = torch.log1p(exp_minus_1)
+    y = torch.exp(-m * mu)
+    # 1 - y^2 = 2 m mu M_0(2 m mu) and mu / sinh(mu) = exp(-mu) / M_0(2 mu), both without cancellation at mu = 0.
+    q = (2.0 * m) * exponential_moment((2.0 * m) * mu) / ((exp_minus_1 + 1.0) * exponential_moment(2.0 * mu))
+    denominator = torch.addcmul(torch.addcmul(one, y, y), (cosh_minus_1 + 1.0) - t, q)
     return q / denominator, 2.0 * y / denominator

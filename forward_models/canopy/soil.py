@@ -53,6 +53,8 @@ def basis_soil(coefficients: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
     logit = mean
     for j in range(basis.shape[0]):  # element by element: a matrix product rounds differently with the number of rows
         logit = logit + coefficients[..., j, None] * basis[j]
+    if logit.dtype == torch.float64:  # where `torch.sigmoid` rounds differently with the number of rows
+        return 0.5 + 0.5 * torch.tanh(0.5 * logit)
     return torch.sigmoid(logit)
 
 

@@ -40,24 +40,26 @@ class LeafTable:
 
     Attributes
     ----------
-    constituents : tuple of str
-        Names of the absorbing constituents, as causes are named.
     wavelength : Tensor (w,)
         nm.
     refractive_index : Tensor (w,)
     absorption : Tensor (constituent, w)
-        Specific absorption per unit of each constituent: cm2 ug-1 (pigments), 1 (brown), cm-1 (water), cm2 g-1 (others).
+        Per unit of each constituent: cm2 ug-1 (pigments), 1 (brown pigments), cm-1 (water), cm2 g-1 (others).
+    constituents : tuple of str
+        Names of the absorbing constituents, as causes are named.
     """
 
-    constituents: tuple[str, ...]
     wavelength: Tensor
     refractive_index: Tensor
     absorption: Tensor
+    constituents: tuple[str, ...]
 
     def at(self, wavelengths: Tensor) -> LeafTable:
         """The same table at other wavelengths (w',) in nm, linearly interpolated."""
         index = interpolate(self.refractive_index, wavelengths)
-        return LeafTable(self.constituents, wavelengths, index, interpolate(self.absorption, wavelengths))
+        return LeafTable(
+            check_wavelengths(wavelengths), index, interpolate(self.absorption, wavelengths), self.constituents
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +158,7 @@ def leaf_table(version: str = "D") -> LeafTable:
     suffix, variables = _LEAF[_known("PROSPECT version", version, _LEAF)]
     data = _read("prospect.nc")
     absorption = torch.stack([_tensor(data[f"absorption_{v}"]) for v in variables.values()])
-    return LeafTable(tuple(variables), grid(), _tensor(data[f"refractive_index{suffix}"]), absorption)
+    return LeafTable(grid(), _tensor(data[f"refractive_index{suffix}"]), absorption, tuple(variables))
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_ROWS = 64  # observations whose fit stays in the cache
 _FEWEST = 5  # exceedances that a fit needs
 _PRIOR_DRAWS, _PRIOR_K = 10, 0.5  # weight and centre of the prior on k, Vehtari et al. (2024), appendix C
 
@@ -98,7 +99,7 @@ def _smooth_tail(tail: Tensor, cutoff: Tensor, *, equal_within: Tensor) -> tuple
     k, sigma = fit_pareto(excess.clamp(min=floor), n)
 
     rank = n - torch.arange(tail.shape[-1], device=tail.device)  # n for the largest, down to 1
-    log_survival = torch.log((n - rank.clamp(min=1) + 0.5) / n.clamp(min=1))
+    log_survival = torch.log((n - rank.clamp(min=1) + 0.5).to(tail.dtype) / n.clamp(min=1))
     k_safe = torch.where(k == 0, 1, k)
     quantile = sigma * torch.where(k == 0, -log_survival, torch.expm1(-k * log_survival) / k_safe)
     value = torch.log(torch.exp(cutoff) + quantile).clamp(max=0)
@@ -136,7 +137,8 @@ def fit_pareto(excess: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
     b = 1 / excess[:, :1] + (1 - torch.sqrt(points / (i - 0.5))) / (3 * quartile)  # (B, points)
 
     x = torch.where(counted, excess, 0)  # log1p(0) adds nothing
-    k = torch.log1p(-b[..., None] * x[:, None, :]).sum(-1) / n
+    pairs = zip(b.split(_ROWS), x.split(_ROWS), strict=True)
+    k = torch.cat([(-b_rows[..., None] * x_rows[:, None, :]).log1p_().sum(-1) for b_rows, x_rows in pairs]) / n
     profile = n * (torch.log(-b / k) - k - 1)
     weight = torch.softmax(torch.nan_to_num(profile, nan=-torch.inf), dim=-1)
     b_mean = (b * weight).sum(-1, keepdim=True)

@@ -17,6 +17,7 @@ from .gaussian import (
     as_measured,
     bands,
     check_bands,
+    check_counts,
     check_some,
     setting,
     standard_normal,
@@ -53,7 +54,9 @@ class CorrelatedGaussianNoise(Noise):
     noise, many bands would seem to average it out.
 
     Exact, in a time and memory that grow with m and not with its square or cube: the kernels are those of Markov
-    processes, and the factor of S_e is applied as a recursion over the bands.
+    processes, and the factor of S_e is applied as a recursion over the bands. If the covariance depends on the
+    prediction (a relative part) or on which bands are missing, a row holds about (q + 6) m numbers, where q is the
+    number of groups times 1, 2 or 3 (by kernel) and the time grows with q^2; otherwise one factor serves all rows.
 
     Parameters
     ----------
@@ -87,10 +90,10 @@ class CorrelatedGaussianNoise(Noise):
 
     References
     ----------
-    Kennedy & O'Hagan (2001), *Bayesian calibration of computer models*, JRSS B 63:425, eq. 5: the discrepancy.
+    Kennedy & O'Hagan (2001), *Bayesian calibration of computer models*, JRSS B 63:425, section 4: the discrepancy.
     Hartikainen & Sarkka (2010), *Kalman filtering and smoothing solutions to temporal Gaussian process regression
     models*: Matern kernels as Markov processes. Foreman-Mackey et al. (2017), *Fast and scalable Gaussian process
-    modeling*, AJ 154:220, eq. 48: the factor in one pass. de Jong (1989), *Smoothing and interpolation with the state
+    modeling*, AJ 154:220: the factor in one pass. de Jong (1989), *Smoothing and interpolation with the state
     space model*, JASA 84:1085: the diagonal of the inverse.
     """
 
@@ -99,9 +102,9 @@ class CorrelatedGaussianNoise(Noise):
     discrepancy: float | Tensor = field(kw_only=True)
     relative_discrepancy: float | Tensor = field(default=0.0, kw_only=True)
     length: float | Tensor = field(kw_only=True)
-    coordinate: Tensor = field(kw_only=True)
+    coordinate: Tensor | Sequence[float] = field(kw_only=True)
     kernel: str = field(default="exponential", kw_only=True)
-    groups: tuple[Hashable, ...] | None = field(default=None, kw_only=True)
+    groups: Sequence[Hashable] | None = field(default=None, kw_only=True)
     between: float | Tensor = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -110,6 +113,7 @@ class CorrelatedGaussianNoise(Noise):
         object.__setattr__(self, "length", setting("length", self.length, low_included=False))
         object.__setattr__(self, "coordinate", _coordinate(self.coordinate))
         check_some("absolute", self.absolute, "relative", self.relative)
+        check_counts(**self._settings())
         if isinstance(self.length, Tensor) and self.length.ndim:
             raise ValueError(f"Invalid length of shape {tuple(self.length.shape)}. Give one number for all bands.")
         if self.kernel not in _KERNELS:
@@ -183,20 +187,22 @@ class CorrelatedGaussianNoise(Noise):
     def _steps(self, like: Tensor) -> tuple[list[int], list[Tensor]]:
         """The bands by coordinate, and the transition of the state to each from the one before."""
         rate, drift, _ = _KERNELS[self.kernel]
-        t, order = torch.sort(self.coordinate.to(like.device, torch.float64), stable=True)
-        tau = rate * torch.diff(t, prepend=t[:1]) / torch.as_tensor(self.length).to(t)
+        F = torch.tensor(drift, dtype=torch.float64, device=like.device)
+        t, order = torch.sort(torch.as_tensor(self.coordinate, dtype=torch.float64, device=like.device), stable=True)
+        tau = rate * torch.diff(t, prepend=t[:1]) / bands(self.length, t)
         if len(drift) == 1:
             return order.tolist(), list(torch.exp(-tau).to(like).unbind())
-        transitions = torch.linalg.matrix_exp(tau[:, None, None] * torch.tensor(drift).to(t))
+        transitions = torch.linalg.matrix_exp(tau[:, None, None] * F)
         return order.tolist(), list(transitions.to(like).unbind())
 
     def _state(self, like: Tensor) -> tuple[Tensor, list[int]]:
         """Covariance of the state of all groups, and the group of each band."""
-        labels = self.groups or (None,) * len(self.coordinate)
+        labels = self.groups if self.groups is not None else (None,) * len(self.coordinate)
         names = list(dict.fromkeys(labels))
         eye = torch.eye(len(names)).to(like)
         g = eye + bands(self.between, like) * (1 - eye)
-        return torch.kron(torch.tensor(_KERNELS[self.kernel][2]).to(like), g), [names.index(k) for k in labels]
+        stationary = torch.tensor(_KERNELS[self.kernel][2], dtype=like.dtype, device=like.device)
+        return torch.kron(stationary, g), [names.index(k) for k in labels]
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,8 +358,8 @@ def _coordinate(value: Any) -> Tensor:
 def _check_groups(groups: Sequence[Hashable] | None, between: Setting, m: int) -> None:
     if groups is not None and len(groups) != m:
         raise ValueError(f"Invalid groups with {len(groups)} labels. The coordinate has {m} bands.")
-    setting("between", between, low=-1.0)
     n = len(set(groups or ("",)))
     low = -1 / (n - 1) if n > 1 else -1.0
-    if not low <= float(torch.as_tensor(between).detach()) <= 1:
-        raise ValueError(f"Invalid between {float(between)}. It must lie within {low:g} to 1.")
+    value = torch.as_tensor(between, dtype=torch.float64).detach()
+    if value.ndim or not low <= float(value) <= 1:
+        raise ValueError(f"Invalid between {value.tolist()}. Give one number within {low:g} to 1.")

@@ -46,14 +46,23 @@ def absent(value: Setting) -> bool:
 
 def bands(value: Setting, like: Tensor) -> Tensor:
     """A setting as a tensor, 0-d or ``(m,)``, with the dtype and device of `like`."""
-    return torch.as_tensor(value).to(dtype=like.dtype, device=like.device)
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
 
 
 def check_some(first: str, a: Setting, second: str, b: Setting) -> None:
     """Raise `ValueError` if two settings are both zero in some band: the noise there would have no width."""
-    width = torch.as_tensor(a).detach().cpu().abs() + torch.as_tensor(b).detach().cpu().abs()
-    if not bool((width > 0).all()):
+    check_counts(**{first: a, second: b})
+    some = [torch.as_tensor(x, dtype=torch.float64, device="cpu").detach() > 0 for x in (a, b)]
+    if not bool((some[0] | some[1]).all()):
         raise ValueError(f"Invalid {first} and {second}, both 0. At least one must be positive in every band.")
+
+
+def check_counts(**settings: Setting) -> None:
+    """Raise `ValueError` if settings that hold one number for each band hold different numbers of bands."""
+    counts = {name: len(value) for name, value in settings.items() if isinstance(value, Tensor) and value.ndim}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise ValueError(f"Invalid numbers of bands: {found}. Give each setting one number, or one for each band.")
 
 
 def align(y: Tensor, prediction: Tensor, **settings: Setting) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from scipy import special
 from torch import Tensor
 
 from ..random import NOISE_STAGE, single_stream, uniform
-from .gaussian import align, as_measured, bands, check_bands, setting, total
+from .gaussian import align, as_measured, bands, check_bands, check_counts, setting, total
 from .noise import DiagonalWhitener, Noise
 
 
@@ -37,7 +37,7 @@ class PoissonNoise(Noise):
 
     References
     ----------
-    Cash (1979), *Parameter estimation in astronomy through application of the likelihood ratio*, ApJ 228:939, eq. 4.
+    Cash (1979), *Parameter estimation in astronomy through application of the likelihood ratio*, ApJ 228:939.
     """
 
     exposure: float | Tensor = 1.0
@@ -46,6 +46,7 @@ class PoissonNoise(Noise):
     def __post_init__(self) -> None:
         object.__setattr__(self, "exposure", setting("exposure", self.exposure, low_included=False))
         object.__setattr__(self, "background", setting("background", self.background))
+        check_counts(exposure=self.exposure, background=self.background)
 
     def log_prob(self, y: Tensor, prediction: Tensor) -> Tensor:  # type: ignore[override]
         """Log probability ``(*)`` of the measured elements of y ``(*, m)``; draws may lead in the prediction."""

@@ -9,7 +9,18 @@ import torch
 from torch import Tensor
 
 from ..random import NOISE_STAGE, single_stream, uniform
-from .gaussian import absent, align, as_measured, bands, check_bands, check_some, setting, total, white_variance
+from .gaussian import (
+    absent,
+    align,
+    as_measured,
+    bands,
+    check_bands,
+    check_counts,
+    check_some,
+    setting,
+    total,
+    white_variance,
+)
 from .noise import DiagonalWhitener, Noise
 
 
@@ -52,6 +63,7 @@ class StudentTNoise(Noise):
         for name in ("scale", "relative"):
             object.__setattr__(self, name, setting(name, getattr(self, name)))
         check_some("scale", self.scale, "relative", self.relative)
+        check_counts(**self._settings())
 
     def log_prob(self, y: Tensor, prediction: Tensor) -> Tensor:  # type: ignore[override]
         """Log density ``(*)`` of the measured elements of y ``(*, m)``; draws may lead in the prediction."""
@@ -110,6 +122,6 @@ class StudentTNoise(Noise):
 
     def _log_height(self, like: Tensor) -> Tensor:
         # in float64: the two lgamma nearly cancel where df is large
-        df = torch.as_tensor(self.df).to(dtype=torch.float64, device=like.device)
+        df = torch.as_tensor(self.df, dtype=torch.float64, device=like.device)
         height = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - 0.5 * torch.log(math.pi * df)
         return height.to(like.dtype)

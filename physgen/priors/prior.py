@@ -30,11 +30,14 @@ class Prior(abc.ABC):
         Length k of z; it may differ from the number n of causes.
     capabilities : frozenset of str
         Of {"log_prob", "encode", "score", "do", "log_factor"}.
+    intervened : frozenset of str
+        Causes that `do` has set.
     """
 
     causes: Space
     latent_dim: int
     capabilities: frozenset[str] = frozenset()
+    intervened: frozenset[str] = frozenset()
 
     @abc.abstractmethod
     def decode(self, z: Tensor, /, **conditions: Tensor) -> Tensor:
@@ -121,7 +124,7 @@ class Prior(abc.ABC):
         """The conditions that `decode` takes, as tensors of the dtype and device of `like`."""
         taken = takes(self, "decode")
         check_names(conditions, taken)
-        return {k: torch.as_tensor(v).to(like) for k, v in taken.pick(conditions).items()}
+        return {k: torch.as_tensor(v, dtype=like.dtype, device=like.device) for k, v in taken.pick(conditions).items()}
 
     def _lacks(self, capability: str) -> TypeError:
         return TypeError(

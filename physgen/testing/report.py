@@ -81,7 +81,7 @@ class Findings:
         except Exception as error:  # whatever a plug-in raises is what its author must read
             lines = str(error).strip().splitlines()
             what = f" ({lines[0].rstrip('.')})" if lines else ""
-            self.add(f"{name.capitalize()}: it raised {type(error).__name__}{what}. {advice}")
+            self.add(f"{name[0].upper()}{name[1:]}: it raised {type(error).__name__}{what}. {advice}")
         if len(self.found) == before:
             self.passed.append(name)
 

@@ -119,7 +119,7 @@ def _pure(case: RowMap, made: Tensor, findings: Findings) -> None:
 
 def _batching(case: RowMap, made: Tensor, findings: Findings) -> None:
     with findings.check("batching equals looping", _AXES):
-        rows = [case.mapped(x[None], lambda v, i=i: v[i : i + 1]) for i, x in enumerate(case.x)]
+        rows = [case.mapped(case.x[i : i + 1], _row(i)) for i in range(len(case.x))]
         same(torch.cat(rows), made, "One row at a time and all rows together", findings)
     with findings.check("a single row (n,)", _AXES):
         one = case.mapped(case.x[0], lambda v: v[0])
@@ -127,6 +127,10 @@ def _batching(case: RowMap, made: Tensor, findings: Findings) -> None:
     with findings.check("draws before rows (2, R, n)", _AXES):
         draws = case.mapped(torch.stack([case.x, case.x]), lambda v: torch.stack([v, v]))
         same(draws, torch.stack([made, made]), "The shapes (2, R, n) and (R, n)", findings)
+
+
+def _row(i: int) -> Callable[[Tensor], Tensor]:
+    return lambda v: v[i : i + 1]
 
 
 def _broadcasting(case: RowMap, made: Tensor, findings: Findings) -> None:

@@ -142,10 +142,10 @@ class BlackBox:
 
     def _rows(self, name: str, value: Tensor, batch: tuple[int, ...]) -> np.ndarray:
         """A condition as an array (rows, *own)."""
-        declared = self.conditions is not None and name in self.conditions
-        own = self.conditions.block(name).shape if self.conditions is not None and declared else ()
+        space = self.conditions or Space()
+        own = space.block(name).shape if name in space else ()
         try:
-            return _array(value.expand(*batch, *own)).reshape(-1, *own)
+            return _array(value.expand((*batch, *own))).reshape(-1, *own)
         except RuntimeError as error:
             raise ValueError(
                 f"Invalid shape {tuple(value.shape)} of condition {name!r}. It must broadcast to {batch + own}."
@@ -165,7 +165,8 @@ class BlackBox:
         lengths = {np.size(row) for row in made}
         if len(lengths) > 1:
             raise ValueError(
-                f"The black box {self.name!r} returned rows of the lengths {sorted(lengths)}. Every row must have the same."
+                f"The black box {self.name!r} returned rows of the lengths {sorted(lengths)}. "
+                "Every row must have the same."
             )
         return np.stack([np.atleast_1d(_numbers(row, self.name)) for row in made]) if made else np.empty((0, 0))
 
