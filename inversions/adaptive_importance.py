@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +38,7 @@ class Schedule:
         What an answer must reach to be trusted.
     """
 
-    draws: tuple[int, ...] = (64, 200, 400, 800)
+    draws: tuple[int, ...] = (200, 200, 300, 500)
     components: int = 8
     defence: float = 0.05
     stop_ess: float = 200.0
@@ -102,12 +103,15 @@ def sample_posterior(
     previous = _Moments(mean, covariance.diagonal(dim1=-2, dim2=-1).sqrt(), torch.full_like(mean[:, 0], torch.inf))
     proposals = [around(mean, covariance, schedule.defence)]
     z, target = mean.new_empty(total, 0, k), mean.new_empty(total, 0)
+    densities: list[Tensor] = []  # of all draws under each proposal
     for number, size in enumerate(schedule.draws):
         new = _propose(proposals[-1], index[active], size, k, seed, number)
         here = posterior.select(active)
         z = torch.cat([z, new], dim=1)
         target = torch.cat([target, _log_target(here, new)], dim=1)
-        log_weight = target - _log_proposal(proposals, schedule.draws, z)
+        densities = [torch.cat([d, q.log_prob(new)], 1) for d, q in zip(densities, proposals, strict=False)]
+        densities.append(proposals[-1].log_prob(z))
+        log_weight = target - _log_mixture(densities, schedule.draws)
         smooth, k_hat = pareto_smooth(log_weight.mT)
         weight = smooth.mT.exp().contiguous()
         ess = effective(weight)
@@ -132,6 +136,7 @@ def sample_posterior(
             break
         active, z, target = active[rest], z[rest], target[rest]
         proposals = [p.select(rest) for p in proposals]
+        densities = [d[rest] for d in densities]
         previous = _moments(z, log_weight[rest])
         proposals.append(_linearised(posterior.select(active), z, _tempered(log_weight[rest]), schedule))
     return out
@@ -177,11 +182,12 @@ def _log_target(posterior: Posterior, z: Tensor) -> Tensor:
     return posterior.log_prob(z.transpose(0, 1)).mT
 
 
-def _log_proposal(proposals: list[StudentMixture], sizes: tuple[int, ...], z: Tensor) -> Tensor:
+def _log_mixture(densities: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
     """Log density (B, S) of the mixture of all proposals used, each by its number of draws."""
-    used = z.new_tensor(sizes[: len(proposals)])
-    parts = [torch.log(n / used.sum()) + p.log_prob(z) for n, p in zip(used, proposals, strict=True)]
-    return torch.logsumexp(torch.stack(parts), dim=0)
+    total = sum(sizes[: len(densities)])
+    return torch.logsumexp(
+        torch.stack([d + math.log(n / total) for d, n in zip(densities, sizes, strict=False)]), dim=0
+    )
 
 
 @dataclass(frozen=True, eq=False)

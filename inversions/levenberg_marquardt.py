@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -38,6 +38,10 @@ class Modes:
     converged: Tensor
     undefined: Tensor
     iterations: Tensor
+
+    def select(self, rows: slice) -> Modes:
+        """Some of the observations."""
+        return Modes(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     def replaced(self, rows: Tensor, other: Modes) -> Modes:
         """These modes, with those of `other` at `rows` where they are better."""

@@ -55,8 +55,8 @@ class OptimalEstimation:
     """
 
     draws: int = 200
-    round_draws: tuple[int, ...] = (64, 200, 400, 800)
-    iterations: int = 40
+    round_draws: tuple[int, ...] = (200, 200, 300, 500)
+    iterations: int = 25
     tolerance: float = 1e-2
     restarts: int = 2
     candidates: int = 16
@@ -157,22 +157,26 @@ class OptimalEstimation:
 
     def _modes(self, posterior: Posterior, seed: int, index: Tensor) -> Modes:
         """The best mode of each observation, from one start and, where that fails or fits badly, from others."""
-        modes = self._climb(posterior, seed, index, 0)
+        modes = self._climb(posterior, seed, index, (0,))
         measured = (~torch.isnan(posterior.y)).sum(-1)
-        for restart in range(1, self.restarts + 1):
-            # a chi2 this far above its expectation has a probability below 1e-4 under the model
-            misfit = chi2(posterior, modes.z) > measured + 4 * torch.sqrt(2.0 * measured) + 6
-            rows = torch.nonzero(~modes.converged | misfit).squeeze(-1)
-            if not rows.numel():
-                break
-            modes = modes.replaced(rows, self._climb(posterior.select(rows), seed, index[rows], restart))
+        # a chi2 this far above its expectation has a probability below 1e-4 under the model
+        misfit = chi2(posterior, modes.z) > measured + 4 * torch.sqrt(2.0 * measured) + 6
+        rows = torch.nonzero(~modes.converged | misfit).squeeze(-1)
+        if not rows.numel() or not self.restarts:
+            return modes
+        # all restarts together: a few rows cost no more than one
+        stages = tuple(range(1, self.restarts + 1))
+        others = self._climb(posterior.select(rows.repeat(len(stages))), seed, index[rows], stages)
+        for part in range(len(stages)):
+            modes = modes.replaced(rows, others.select(slice(part * len(rows), (part + 1) * len(rows))))
         return modes
 
-    def _climb(self, posterior: Posterior, seed: int, index: Tensor, stage: int) -> Modes:
-        """Climb from the best of some prior draws; the first start also tries the prior's centre."""
-        k = posterior.problem.prior.latent_dim
-        z = normal((self.candidates, k), index, seed=seed, stage=stage, dtype=posterior.y.dtype).transpose(0, 1)
-        if stage == 0:
+    def _climb(self, posterior: Posterior, seed: int, index: Tensor, stages: tuple[int, ...]) -> Modes:
+        """Climb from the best of some prior draws of each stage; the first stage also tries the prior's centre."""
+        k, dtype = posterior.problem.prior.latent_dim, posterior.y.dtype
+        drawn = [normal((self.candidates, k), index, seed=seed, stage=stage, dtype=dtype) for stage in stages]
+        z = torch.cat(drawn).transpose(0, 1)
+        if stages == (0,):
             z = torch.cat([torch.zeros_like(z[:1]), 0.5 * z[1:]])
         value = torch.nan_to_num(posterior.log_prob(z), nan=-torch.inf)
         best = value.argmax(0)

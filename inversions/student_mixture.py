@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,9 +11,9 @@ from torch import Tensor
 from physgen.problem import log_normal
 from physgen.small_matrices import cholesky, inverse, product, triangular_inverse
 
-DF = 6  # of the Student components
+DF = 6  # of the Student component
 WIDE = 0.2  # share of the component that watches the tails
-INFLATION = 2.0  # of its covariance
+INFLATION = 1.5  # of its covariance
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +35,6 @@ class StudentMixture:
     mean: Tensor
     factor: Tensor
     df: tuple[int, ...]
-
-    @cached_property
-    def _inverse(self) -> Tensor:
-        return triangular_inverse(self.factor)
 
     def select(self, rows: Tensor) -> StudentMixture:
         """Some of the observations."""
@@ -73,25 +68,25 @@ class StudentMixture:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density (B, S) of z (B, S, k)."""
-        parts = [self.component_log_prob(z, c) for c in range(len(self.df))]
-        defence = torch.log(1 - self.weight.sum(-1, keepdim=True))
-        parts.append(defence + log_normal(z))
+        distance, k = self._distances(z), z.shape[-1]
+        log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        scale = torch.log(self.weight) - log_det - 0.5 * k * math.log(2 * math.pi)
+        parts = [torch.log(1 - self.weight.sum(-1, keepdim=True)) + log_normal(z)]
+        for c, df in enumerate(self.df):
+            if not df:
+                parts.append(scale[:, c, None] - 0.5 * distance[..., c])
+                continue
+            constant = math.lgamma((df + k) / 2) - math.lgamma(df / 2) - 0.5 * k * math.log(df / 2)
+            heavy = 0.5 * (df + k) * torch.log1p(distance[..., c] / df)
+            parts.append(scale[:, c, None] + constant - heavy)
         return torch.logsumexp(torch.stack(parts), dim=0)
 
-    def component_log_prob(self, z: Tensor, c: int) -> Tensor:
-        """Log of weight times density (B, S) of component c."""
-        k, df = z.shape[-1], self.df[c]
-        distance = self.mahalanobis(z, c)
-        log_det = self.factor[:, c].diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        scale = (torch.log(self.weight[:, c]) - log_det)[:, None]
-        if not df:
-            return scale - 0.5 * distance - 0.5 * k * math.log(2 * math.pi)
-        constant = math.lgamma((df + k) / 2) - math.lgamma(df / 2) - 0.5 * k * math.log(df * math.pi)
-        return scale + constant - 0.5 * (df + k) * torch.log1p(distance / df)
-
-    def mahalanobis(self, z: Tensor, c: int) -> Tensor:
-        """Squared distance (B, S) of z from the centre of component c."""
-        white = product(z - self.mean[:, c, None], self._inverse[:, c].mT)
+    def _distances(self, z: Tensor) -> Tensor:
+        """Squared distance (B, S, C) of z (B, S, k) from the centre of every component."""
+        inverse = triangular_inverse(self.factor)  # (B, C, k, k): all components in one product
+        batch, count, k = self.mean.shape
+        white = product(z, inverse.flatten(1, 2).mT).reshape(batch, -1, count, k)
+        white = white - product(inverse, self.mean[..., None]).reshape(batch, 1, count, k)
         return (white * white).sum(-1)
 
 
@@ -110,7 +105,7 @@ def around(mean: Tensor, covariance: Tensor, defence: float) -> StudentMixture:
 
 
 def mixture(means: Tensor, factors: Tensor, z: Tensor, weight: Tensor, defence: float) -> StudentMixture:
-    """Student-t components of equal weight, one as wide as the weighted draws and more, and a share of the prior.
+    """Gaussian components of equal weight, a Student-t wider than the weighted draws, and a share of the prior.
 
     Parameters
     ----------
@@ -130,7 +125,7 @@ def mixture(means: Tensor, factors: Tensor, z: Tensor, weight: Tensor, defence: 
         z.new_tensor(shares).expand(len(z), -1),
         torch.cat([means, mean], 1),
         torch.cat([factors, cholesky(INFLATION * covariance)[:, None]], 1),
-        (DF,) * (components + 1),
+        (0,) * components + (DF,),
     )
 
 

@@ -18,9 +18,11 @@ from .small_matrices import product
 from .space import Block, Space
 from .status import Status
 
-VALUE_ROWS = 1024  # rows of a forward evaluation that stay in the cache
+# rows of an evaluation that stay in the cache, and are enough to outweigh what each operation costs by itself
+VALUE_ROWS = 1024
 JACOBIAN_ROWS = 256
-DECODE_ROWS = 65536
+PRIOR_JACOBIAN_ROWS = 2048
+DECODE_ROWS = 16384
 
 
 class ForwardModel(Protocol):
@@ -231,22 +233,18 @@ class Posterior:
 
     def predict(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Causes ``(*draws, *batch, n)`` and their noise-free predictions ``(*draws, *batch, m')``."""
-        lead = z.shape[:-1]
-        rows, conditions = z.reshape(-1, z.shape[-1]), self._rows(lead)
-        if torch.is_grad_enabled() and z.requires_grad:
-            x, prediction = self._forward(rows, conditions)
-        else:
-            x, prediction = in_blocks(self._forward, rows, conditions, VALUE_ROWS)
-        return x.reshape(*lead, -1), prediction.reshape(*lead, -1)
+        x, lead = self.decode(z), z.shape[:-1]
+        rows, conditions = x.reshape(-1, x.shape[-1]), self._rows(lead)
+        size = len(rows) if torch.is_grad_enabled() and z.requires_grad else VALUE_ROWS
+        (prediction,) = in_blocks(lambda x, conditions: (self._forward(x, conditions),), rows, conditions, size)
+        return x, prediction.reshape(*lead, -1)
 
     def decode(self, z: Tensor) -> Tensor:
         """Causes ``(*draws, *batch, n)`` of latents ``(*draws, *batch, k)``."""
-        lead, prior = z.shape[:-1], self.problem.prior
-
-        def block(rows: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-            return (prior.decode(rows, **self.problem.prior_takes.pick(conditions)),)
-
-        (x,) = in_blocks(block, z.reshape(-1, z.shape[-1]), self._rows(lead), DECODE_ROWS)
+        lead = z.shape[:-1]
+        rows, conditions = z.reshape(-1, z.shape[-1]), self._rows(lead)
+        size = len(rows) if torch.is_grad_enabled() and z.requires_grad else DECODE_ROWS
+        (x,) = in_blocks(lambda rows, conditions: (self._decode(rows, conditions),), rows, conditions, size)
         return x.reshape(*lead, -1)
 
     def linearise(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -259,27 +257,33 @@ class Posterior:
         """
         lead = z.shape[:-1]
 
-        def block(rows: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-            own = getattr(self.problem.forward, "jacobian", None)
+        own = getattr(self.problem.forward, "jacobian", None)
+
+        def prior(rows: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+            return jacobian(lambda r: self._decode(r, conditions), rows)
+
+        def forward(x: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
             if own is None:
-                return jacobian(lambda r: self._forward(r, conditions)[1], rows)
-            taken = self.problem.prior_takes.pick(conditions)
-            x, dx = jacobian(lambda r: self.problem.prior.decode(r, **taken), rows)
-            prediction, dprediction = own(x, **self.problem.forward_takes.pick(conditions))
-            return prediction, product(dprediction, dx)
+                return jacobian(lambda r: self._forward(r, conditions), x)
+            return own(x, **self.problem.forward_takes.pick(conditions))
 
-        f, j = in_blocks(block, z.reshape(-1, z.shape[-1]), self._rows(lead), JACOBIAN_ROWS)
-        return f.reshape(*lead, -1), j.reshape(*lead, *j.shape[1:])
+        rows, conditions = z.reshape(-1, z.shape[-1]), self._rows(lead)
+        x, by_z = in_blocks(prior, rows, conditions, PRIOR_JACOBIAN_ROWS)
+        prediction, by_x = in_blocks(forward, x, conditions, JACOBIAN_ROWS)
+        slopes = product(by_x, by_z)
+        return prediction.reshape(*lead, -1), slopes.reshape(*lead, *slopes.shape[1:])
 
-    def _forward(self, rows: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        x = self.problem.prior.decode(rows, **self.problem.prior_takes.pick(conditions))
+    def _decode(self, rows: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+        return self.problem.prior.decode(rows, **self.problem.prior_takes.pick(conditions))
+
+    def _forward(self, x: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         prediction = self.problem.forward(x, **self.problem.forward_takes.pick(conditions))
         if prediction.shape[:-1] != x.shape[:-1]:
             raise ValueError(
                 f"The forward model returned the shape {tuple(prediction.shape)} for causes {tuple(x.shape)}. "
                 "It must keep every axis but the last."
             )
-        return x, prediction
+        return prediction
 
     def _rows(self, lead: tuple[int, ...]) -> dict[str, Tensor]:
         """Every condition, repeated over the draws, on one axis."""
