@@ -38,10 +38,10 @@ class Schedule:
         What an answer must reach to be trusted.
     """
 
-    draws: tuple[int, ...] = (200, 200, 300, 500)
-    components: int = 8
+    draws: tuple[int, ...] = (200, 200, 400, 1200)
+    components: int = 6
     defence: float = 0.05
-    stop_ess: float = 200.0
+    stop_ess: float = 400.0
     stop_share: float = 0.7
     accept_ess: float = 100.0
     accept_k_hat: float = 0.7
@@ -247,4 +247,19 @@ def _resample(z: Tensor, weight: Tensor, draws: int, index: Tensor, seed: int) -
     cumulative = weight.to(torch.float64).cumsum(-1)
     ladder = (torch.arange(draws, dtype=torch.float64, device=z.device) + offset) / draws * cumulative[:, -1:]
     pick = torch.searchsorted(cumulative, ladder).clamp(max=z.shape[1] - 1).gather(-1, order)
-    return z.gather(1, pick[..., None].expand(-1, -1, z.shape[-1]))
+    mean, stretch = _small_sample(z, weight)
+    return mean + stretch * (z.gather(1, pick[..., None].expand(-1, -1, z.shape[-1])) - mean)
+
+
+def _small_sample(z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (B, 1, k) of weighted draws, and by how much (B, 1, k) they must be stretched about it.
+
+    Like the variance of n plain draws, that of weighted ones is too small by the variance of their mean, a share
+    e = sum w^2 (z - m)^2 / sum w (z - m)^2 of it (Bessel's correction, latent by latent). And an interval around a mean
+    that is itself uncertain must be wider by e again.
+    """
+    mean = (weight[..., None] * z).sum(1, keepdim=True)
+    square = weight[..., None] * (z - mean) ** 2
+    e = (weight[..., None] * square).sum(1, keepdim=True) / square.sum(1, keepdim=True).clamp(min=1e-30)
+    e = e.clamp(max=0.2)  # with fewer than five effective draws there is nothing to correct
+    return mean, torch.sqrt(1 / (1 - e) + e)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import emcee
@@ -16,6 +17,7 @@ from torch import Tensor
 from physgen.diagnostics.convergence import autocorrelation_time, ess_bulk, rhat
 from physgen.problem import Posterior, Problem, log_normal
 from physgen.progress import advancing
+from physgen.provenance import collect
 from physgen.random import normal, uniform
 from physgen.result import Result
 from physgen.status import Status
@@ -126,6 +128,7 @@ class Ensemble:
             If observations or conditions are of the wrong shape, names or range, or there are too few walkers or
             steps for the problem.
         """
+        started = datetime.now(UTC)
         whole, screen, index = prepare(problem, y, conditions, index)
         walkers = self._walkers(problem.prior.latent_dim)
         flat, count = whole.flatten(), len(screen)
@@ -136,7 +139,7 @@ class Ensemble:
                     for name, value in self._invert(flat.select(i), walkers, seed, index[i].cpu()).items():
                         out[name][i] = value
                 advance(1)
-        return self._result(whole, out)
+        return self._result(whole, out, seed, started)
 
     def _walkers(self, k: int) -> int:
         walkers = self.walkers or math.ceil(max(64, 4 * k) / self.chains) * self.chains
@@ -230,7 +233,7 @@ class Ensemble:
         walker = (i % (walkers // self.chains)) * self.chains + np.arange(self.chains)[:, None]
         return posterior.decode(torch.from_numpy(kept[step, walker]).to(posterior.y))
 
-    def _result(self, posterior: Posterior, stats: dict[str, Tensor]) -> Result:
+    def _result(self, posterior: Posterior, stats: dict[str, Tensor], seed: int, started: datetime) -> Result:
         batch, problem = posterior.batch, posterior.problem
         stats = {name: v.reshape((*batch, *v.shape[1:])) for name, v in stats.items()}
         samples = stats.pop("samples").movedim((len(batch), len(batch) + 1), (0, 1))
@@ -244,6 +247,7 @@ class Ensemble:
             observables=problem.observables,
             condition_space=getattr(problem.forward, "conditions", None),
             settings={"method": type(self).__name__, **asdict(self)},
+            provenance=collect(seed=seed, problem=problem, inversion=self, started=started),
         )
 
 

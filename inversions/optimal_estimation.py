@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from physgen.problem import Posterior, Problem
 from physgen.progress import advancing
+from physgen.provenance import collect
 from physgen.random import normal
 from physgen.result import Result
 from physgen.status import Status
@@ -55,14 +57,14 @@ class OptimalEstimation:
     """
 
     draws: int = 200
-    round_draws: tuple[int, ...] = (200, 200, 300, 500)
+    round_draws: tuple[int, ...] = (200, 200, 400, 1200)
     iterations: int = 25
     tolerance: float = 1e-2
     restarts: int = 2
     candidates: int = 16
-    components: int = 8
+    components: int = 6
     defence: float = 0.05
-    stop_ess: float = 200.0
+    stop_ess: float = 400.0
     stop_share: float = 0.7
     accept_ess: float = 100.0
     accept_k_hat: float = 0.7
@@ -75,6 +77,8 @@ class OptimalEstimation:
                 raise ValueError(f"Invalid {name} {getattr(self, name)}. Must be at least 1.")
         if not self.round_draws or min(self.round_draws) < 20:
             raise ValueError(f"Invalid round_draws {self.round_draws}. Give at least one round of 20 draws or more.")
+        if not 0 <= self.restarts <= 10:  # each has a stage of the random numbers
+            raise ValueError(f"Invalid restarts {self.restarts}. Must lie within 0 to 10.")
         if not 0 < self.defence < 1:
             raise ValueError(f"Invalid defence {self.defence}. Must lie between 0 and 1.")
 
@@ -102,13 +106,14 @@ class OptimalEstimation:
                 "OptimalEstimation needs the forward model's gradient, and a black box has none. "
                 "Use Ensemble, which only evaluates."
             )
+        started = datetime.now(UTC)
         whole, screen, index = prepare(problem, y, conditions, index)
         flat, count, parts = whole.flatten(), len(screen), []
         with torch.no_grad(), advancing(progress, count) as advance:
             for start in range(0, count, self.chunk):
                 cut = slice(start, min(start + self.chunk, count))
                 parts.append(self._invert(flat.select(cut), screen[cut], seed, index[cut], advance))
-        return self._result(whole, parts)
+        return self._result(whole, parts, seed, started)
 
     def _invert(
         self, posterior: Posterior, screen: Tensor, seed: int, index: Tensor, advance: Callable[[int], None]
@@ -212,7 +217,7 @@ class OptimalEstimation:
         names = (f.name for f in fields(Weighted))
         return {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
 
-    def _result(self, posterior: Posterior, parts: list[dict[str, Tensor]]) -> Result:
+    def _result(self, posterior: Posterior, parts: list[dict[str, Tensor]], seed: int, started: datetime) -> Result:
         batch, problem = posterior.batch, posterior.problem
         joined = {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
         joined = {name: v.reshape((*batch, *v.shape[1:])) for name, v in joined.items()}
@@ -227,6 +232,7 @@ class OptimalEstimation:
             observables=problem.observables,
             condition_space=getattr(problem.forward, "conditions", None),
             settings={"method": type(self).__name__, **asdict(self)},
+            provenance=collect(seed=seed, problem=problem, inversion=self, started=started),
         )
 
 

@@ -21,21 +21,24 @@ def advancing(progress: Progress, total: int, unit: str = "observations") -> Ite
     unit : str
         What is counted.
     """
-    done = 0
     if callable(progress):
-        report = progress
-
-        def advance(amount: int) -> None:
-            nonlocal done
-            done += amount
-            report(done, total)
-
-        yield advance
+        yield _reporter(progress, total)
     elif progress:
         with _bar(total, unit) as advance:
             yield advance
     else:
         yield lambda amount: None
+
+
+def _reporter(report: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    done = 0
+
+    def advance(amount: int) -> None:
+        nonlocal done
+        done += amount
+        report(done, total)
+
+    return advance
 
 
 @contextmanager

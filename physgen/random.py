@@ -76,6 +76,6 @@ def normal(
     return numbers[..., :count].reshape((*stream.shape, *shape)).to(dtype=dtype, device=stream.device)
 
 
-def single_stream(index: int = 0) -> Tensor:
-    """The stream of a computation that has no observations, 0-d."""
-    return torch.tensor(index)
+def single_stream() -> Tensor:
+    """The stream of a computation that has no observations, 0-d; no observation has its number."""
+    return torch.tensor(-1)

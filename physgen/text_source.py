@@ -79,7 +79,9 @@ class TextSource:
     def _numbers(self, name: str) -> np.ndarray:
         text = self._column(name)
         blank = text.str.lower().isin(("", "nan", "na"))
-        numbers = pd.to_numeric(text.mask(blank), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        numbers = pd.to_numeric(text.mask(blank), errors="coerce").to_numpy(
+            dtype=np.float64, na_value=np.nan, copy=True
+        )
         wrong = np.flatnonzero(np.isnan(numbers) & ~blank.to_numpy())
         if len(wrong):
             row = text.index[wrong[0]] + 2  # the header is row 1

@@ -18,7 +18,7 @@ NOUNS = ("space", "conditions", "random", "rows", "status", "priors", "noise")
 
 INNER = (
     *(f"physgen.{noun}" for noun in NOUNS),
-    *("physgen.problem", "physgen.black_box", "physgen.small_matrices", "physgen.progress"),
+    *("physgen.problem", "physgen.black_box", "physgen.small_matrices", "physgen.progress", "physgen.provenance"),
     *("physgen.diagnostics", "physgen.testing", "physgen.forward_models", "physgen.inversions"),
 )
 """Tensors only. All other modules are the edge, where labelled arrays and files may be handled."""

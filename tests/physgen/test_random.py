@@ -64,7 +64,7 @@ def test_numbers_do_not_depend_on_the_chunks() -> None:
     whole = normal((5, 2), streams, seed=3, stage=8)
     assert whole.shape == (3, 4, 5, 2)
     assert torch.equal(whole[1:, 2], normal((5, 2), streams[1:, 2], seed=3, stage=8))
-    assert torch.equal(whole[2, 3], normal((5, 2), single_stream(11), seed=3, stage=8))
+    assert torch.equal(whole[2, 3], normal((5, 2), torch.tensor(11), seed=3, stage=8))
 
 
 def test_a_longer_shape_begins_with_the_shorter() -> None:
@@ -77,7 +77,7 @@ def test_seed_stream_and_stage_each_matter() -> None:
     first = uniform((4,), single_stream(), seed=0)
     for other in (
         uniform((4,), single_stream(), seed=1),
-        uniform((4,), single_stream(1), seed=0),
+        uniform((4,), torch.tensor(1), seed=0),
         uniform((4,), single_stream(), seed=0, stage=1),
     ):
         assert not bool((first == other).any())
