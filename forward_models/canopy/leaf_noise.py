@@ -11,8 +11,8 @@ from physgen.noise import CorrelatedGaussianNoise
 from .tables import check_wavelengths
 
 ABSOLUTE = 0.003  # of a spectrophotometer with an integrating sphere; no matter beside the discrepancy
-DISCREPANCY = 0.04
-LENGTH = 30.0  # nm
+DISCREPANCY = 0.05
+LENGTH = 20.0  # nm
 
 
 def leaf_noise(

@@ -124,4 +124,4 @@ def _entries() -> dict[str, Distribution | Conditional]:
 
 
 def _carotenoids(cab: Tensor) -> Distribution:
-    return LogNormal(CAROTENOIDS_LEFT + CAROTENOIDS * cab, 0.5)
+    return LogNormal(CAROTENOIDS_LEFT + CAROTENOIDS * cab, 0.4)

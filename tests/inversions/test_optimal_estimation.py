@@ -153,10 +153,13 @@ def banana(x):
     return x[..., 1:] - 0.7 * x[..., :1] ** 2
 
 
+BENT = Problem(banana, Standard(2), GaussianNoise(0.15))  # takes several rounds
+
+
 def test_a_banana_against_quadrature():
-    problem, count = Problem(banana, Standard(2), GaussianNoise(0.15)), 30
+    problem, count = BENT, 30
     y = torch.full((count, 1), -1.0)
-    result = OptimalEstimation(draws=1000, round_draws=(500, 1000, 1000, 2000), stop_ess=800)(problem, y, seed=3)
+    result = OptimalEstimation()(problem, y, seed=3)
     x, p, _ = posterior_on_a_grid(problem, y[0])
     trusted = torch.nonzero(result.trusted).flatten().tolist()
     assert len(trusted) > 0.8 * count
@@ -215,8 +218,7 @@ def test_a_weighted_prior_against_quadrature(name):
     prior = Standard(2, FACTORS[name])
     problem = Problem(lambda x: x[..., 1:] + 0.5 * x[..., :1], prior, GaussianNoise(0.5))
     y = torch.full((20, 1), 0.4)
-    method = OptimalEstimation(draws=1000, round_draws=(500, 500, 1000, 1000), stop_ess=800)
-    result = method(problem, y, seed=6)
+    result = OptimalEstimation()(problem, y, seed=6)
     x, p, evidence = posterior_on_a_grid(problem, y[0])
     assert bool(torch.isfinite(prior.log_factor(result.draws[:, result.trusted])).all())
     trusted = torch.nonzero(result.trusted).flatten().tolist()
@@ -254,7 +256,6 @@ def assert_same(found, wanted, rows=slice(None)):
         assert torch.equal(value.nan_to_num(), wanted.stats[name][rows].nan_to_num()), name
 
 
-BENT = Problem(banana, Standard(2), GaussianNoise(0.15))  # takes all rounds, and restarts
 CUT = {"absorber": (absorber(), 40), "banana": (BENT, 24)}
 
 

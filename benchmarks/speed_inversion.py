@@ -1,0 +1,72 @@
+"""Sentinel-2 pixels per second and memory of `OptimalEstimation`, one thread, float32.
+
+    OMP_NUM_THREADS=1 python benchmarks/speed_inversion.py
+
+Two jobs: pixels drawn from the vegetation prior at the noise of the main job, and pixels of which only leaf area and
+pigments are unknown, where one or two rounds of 200 draws suffice. Memory: the peak above start-up
+while 20,000 of the first stream to a file.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import physgen as pg
+from physgen.inversions import OptimalEstimation
+from physgen.io import invert_to_netcdf
+from physgen.recipe import load_recipe
+
+RECIPE = Path(__file__).parent.parent / "examples" / "forest_plots.toml"
+ANGLES = {"solar_zenith": 40.0, "view_zenith": 5.0, "relative_azimuth": 100.0}
+
+
+KNOWN = {"n": 1.5, "cm": 0.006, "cw": 0.017, "cbrown": 0.1, "ant": 1.0, "ala": 57.0, "hotspot": 0.2, "wetness": 0.5}
+SOIL = {f"soil_{j}": 0.0 for j in (1, 2, 3)}
+
+
+def easy(problem: pg.Problem) -> pg.Problem:
+    """The same canopies with all but leaf area and pigments known, and white noise of 0.02: nearly linear."""
+    return pg.Problem(problem.forward, problem.prior.do(**KNOWN, **SOIL), pg.GaussianNoise(0.02))
+
+
+def timed(label: str, problem: pg.Problem, count: int) -> None:
+    """Invert `count` simulated pixels and print what it took."""
+    _, y = problem.simulate(count, seed=3, **ANGLES)
+    start = time.perf_counter()
+    result = OptimalEstimation()(problem, y, conditions=ANGLES, seed=1)
+    rate = count / (time.perf_counter() - start)
+    stats = result.stats
+    print(
+        f"{label:22s} {rate:8.0f} pixels/s   trusted {result.trusted.double().mean():.3f}   "
+        f"rounds {stats['rounds'].double().mean():.2f}   median ess {stats['ess'].median():.0f}"
+    )
+
+
+def peak() -> float:
+    """Largest resident memory so far, MiB."""
+    unit = 1024 if sys.platform != "darwin" else 1024**2
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def main() -> None:
+    """Print pixels per second, and memory."""
+    torch.set_num_threads(1)
+    problem = load_recipe(RECIPE).problem()
+    timed("warm-up", problem, 200)
+    timed("prior, main noise", problem, 4000)
+    timed("leaf area, pigments", easy(problem), 4000)
+    _, y = problem.simulate(20000, seed=4, **ANGLES)
+    before = peak()
+    with tempfile.TemporaryDirectory() as folder:
+        invert_to_netcdf(OptimalEstimation(), problem, y, Path(folder) / "posterior.nc", conditions=ANGLES)
+    print(f"memory above start-up, 20,000 pixels streamed: {peak() - before:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
