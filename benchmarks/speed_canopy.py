@@ -78,9 +78,7 @@ def main() -> None:
     ):
         value, gradient = physgen_rates(canopy, rows)
         print(f"{label:34s} {value:12,.0f} {value / peer:10.1f}")
-        print(
-            f"{'  with the gradient of all causes':34s} {gradient:12,.0f}   {value / gradient:.2f} times the value's time"
-        )
+        print(f"{'  with the gradient of all causes':34s} {gradient:12,.0f}   {value / gradient:.2f} times the value")
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ def sample_posterior(
     total, k = mean.shape
     out = _empty(total, draws, k, mean)
     active = torch.arange(total, device=mean.device)
+    stretch = "log_factor" not in posterior.problem.prior.capabilities  # it could leave a selection's hard edge
     previous = _Moments(mean, covariance.diagonal(dim1=-2, dim2=-1).sqrt(), torch.full_like(mean[:, 0], torch.inf))
     proposals = [around(mean, covariance, schedule.defence)]
     z, target = mean.new_empty(total, 0, k), mean.new_empty(total, 0)
@@ -127,7 +128,7 @@ def sample_posterior(
         rows = torch.nonzero(finished).squeeze(-1)
         if rows.numel():
             at = active[rows]
-            out.z[at] = _resample(z[rows], weight[rows], draws, index[at], seed)
+            out.z[at] = _resample(z[rows], weight[rows], draws, index[at], seed, stretch)
             out.status[at], out.k_hat[at], out.ess[at] = status[rows], k_hat[rows], ess[rows]
             out.log_evidence[at] = torch.logsumexp(log_weight[rows], -1) - torch.log(mean.new_tensor(z.shape[1]))
             out.rounds[at] = number + 1
@@ -228,7 +229,8 @@ def _tempered(log_weight: Tensor, least: float = 60.0) -> Tensor:
 
     A mixture fitted to a handful of dominant draws would collapse onto them.
     """
-    log_weight = log_weight - log_weight.amax(-1, keepdim=True)
+    largest = log_weight.amax(-1, keepdim=True)
+    log_weight = torch.where(torch.isneginf(largest), 0, log_weight - largest)  # no finite weight yet: all alike
     log_weight = torch.nan_to_num(log_weight, nan=-torch.inf, neginf=-1e4)
     least = min(least, 0.5 * log_weight.shape[-1])
     low, high = torch.zeros_like(log_weight[:, :1]), torch.ones_like(log_weight[:, :1])
@@ -240,15 +242,18 @@ def _tempered(log_weight: Tensor, least: float = 60.0) -> Tensor:
     return torch.softmax(power * log_weight, -1)
 
 
-def _resample(z: Tensor, weight: Tensor, draws: int, index: Tensor, seed: int) -> Tensor:
+def _resample(z: Tensor, weight: Tensor, draws: int, index: Tensor, seed: int, stretch: bool) -> Tensor:
     """Systematic resampling (Kitagawa 1996) of `draws` latents for each observation, in shuffled order."""
     offset = uniform((1,), index, seed=seed, stage=_STAGE - 1, dtype=torch.float64)
     order = uniform((draws,), index, seed=seed, stage=_STAGE - 2).argsort(-1)
     cumulative = weight.to(torch.float64).cumsum(-1)
     ladder = (torch.arange(draws, dtype=torch.float64, device=z.device) + offset) / draws * cumulative[:, -1:]
     pick = torch.searchsorted(cumulative, ladder).clamp(max=z.shape[1] - 1).gather(-1, order)
-    mean, stretch = _small_sample(z, weight)
-    return mean + stretch * (z.gather(1, pick[..., None].expand(-1, -1, z.shape[-1])) - mean)
+    drawn = z.gather(1, pick[..., None].expand(-1, -1, z.shape[-1]))
+    if not stretch:
+        return drawn
+    mean, factor = _small_sample(z, weight)
+    return mean + factor * (drawn - mean)
 
 
 def _small_sample(z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -67,4 +67,7 @@ def prepare(
     if index is None:
         refuse_wrong_units(int((screen == Status.OUT_OF_RANGE).sum()), len(screen))
         return posterior, screen, torch.arange(len(screen))
-    return posterior, screen, torch.as_tensor(index).reshape(-1)
+    index = torch.as_tensor(index).reshape(-1)
+    if len(index) != len(screen):
+        raise ValueError(f"Invalid index of {len(index)} numbers. Give one for each of the {len(screen)} observations.")
+    return posterior, screen, index

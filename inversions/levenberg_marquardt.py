@@ -98,7 +98,8 @@ def maximise(posterior: Posterior, start: Tensor, *, iterations: int, tolerance:
         # float32 can no longer see an improvement this small: the step was within rounding of the mode
         stalled = going & ~moved & (decrement < 1e-2)
         converged[active[stalled]] = True
-        active = active[moved]
+        # where no step was good, the damping goes on growing from the next linearisation
+        active = active[moved | (going & ~stalled & (damping[active] < 1e12))]
     return Modes(z, information, posterior.log_prob(z), converged, undefined, used)
 
 
@@ -114,7 +115,8 @@ def quadratic_model(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor, Te
         with torch.enable_grad():
             leaf = z.detach().requires_grad_(True)
             factor = prior.log_factor(prior.decode(leaf, **own), **own)
-            gradient = gradient + torch.autograd.grad(factor.sum(), leaf, materialize_grads=True)[0]
+            if factor.requires_grad:  # a hard selection is flat wherever it is finite
+                gradient = gradient + torch.autograd.grad(factor.sum(), leaf, materialize_grads=True)[0]
     curvature = product(a.mT, a)
     finite = torch.isfinite(gradient).all(-1) & torch.isfinite(curvature).all(-1).all(-1)
     gradient = torch.where(finite[:, None], gradient, 0)

@@ -79,8 +79,10 @@ class OptimalEstimation:
             raise ValueError(f"Invalid round_draws {self.round_draws}. Give at least one round of 20 draws or more.")
         if not 0 <= self.restarts <= 10:  # each has a stage of the random numbers
             raise ValueError(f"Invalid restarts {self.restarts}. Must lie within 0 to 10.")
-        if not 0 < self.defence < 1:
-            raise ValueError(f"Invalid defence {self.defence}. Must lie between 0 and 1.")
+        if not 0 < self.defence <= 0.5:
+            raise ValueError(f"Invalid defence {self.defence}. Must be above 0 and at most 0.5.")
+        if not self.tolerance > 0:
+            raise ValueError(f"Invalid tolerance {self.tolerance}. Must be above 0.")
 
     def __call__(
         self,
@@ -145,10 +147,12 @@ class OptimalEstimation:
         stats = laplace_statistics(modes.information)
         weighted = self._draw(posterior, modes, stats["latent_covariance"], seed, index, advance)
         # good weights vouch for the draws wherever the search stopped; bad ones may be the search's fault
-        unfinished = ~modes.converged & (weighted["status"] != Status.TRUSTED)
+        sampling = (Status.HEAVY_TAILS, Status.FEW_EFFECTIVE_DRAWS, Status.ROUNDS_DISAGREE)
+        unfinished = ~modes.converged & torch.isin(weighted["status"], weighted["status"].new_tensor(sampling))
         status = torch.where(unfinished, int(Status.NOT_CONVERGED), weighted["status"])
         status = torch.where(modes.undefined, int(Status.MODEL_UNDEFINED), status)
         samples = posterior.decode(weighted.pop("z").transpose(0, 1)).transpose(0, 1)
+        samples[(status == Status.MODEL_UNDEFINED) | (status == Status.INFEASIBLE)] = torch.nan
         return {
             **weighted,
             **stats,

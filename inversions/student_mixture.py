@@ -12,7 +12,7 @@ from physgen.problem import log_normal
 from physgen.small_matrices import cholesky, inverse, product, triangular_inverse
 
 DF = 6  # of the Student component
-WIDE = 0.2  # share of the component that watches the tails
+WIDE = 0.15  # share of the component that watches the tails
 INFLATION = 1.5  # of its covariance
 
 
@@ -79,7 +79,7 @@ class StudentMixture:
             constant = math.lgamma((df + k) / 2) - math.lgamma(df / 2) - 0.5 * k * math.log(df / 2)
             heavy = 0.5 * (df + k) * torch.log1p(distance[..., c] / df)
             parts.append(scale[:, c, None] + constant - heavy)
-        return torch.logsumexp(torch.stack(parts), dim=0)
+        return log_sum_exp(parts)
 
     def _distances(self, z: Tensor) -> Tensor:
         """Squared distance (B, S, C) of z (B, S, k) from the centre of every component."""
@@ -87,7 +87,19 @@ class StudentMixture:
         batch, count, k = self.mean.shape
         white = product(z, inverse.flatten(1, 2).mT).reshape(batch, -1, count, k)
         white = white - product(inverse, self.mean[..., None]).reshape(batch, 1, count, k)
-        return (white * white).sum(-1)
+        return (white * white).contiguous().sum(-1)
+
+
+def log_sum_exp(parts: list[Tensor]) -> Tensor:
+    """Logarithm of the sum of exponentials, element by element, in an order that no shape changes."""
+    largest = parts[0]
+    for part in parts[1:]:
+        largest = torch.maximum(largest, part)
+    finite = torch.where(torch.isneginf(largest), 0, largest)
+    total = torch.exp(parts[0] - finite)
+    for part in parts[1:]:
+        total = total + torch.exp(part - finite)
+    return finite + torch.log(total)
 
 
 def around(mean: Tensor, covariance: Tensor, defence: float) -> StudentMixture:

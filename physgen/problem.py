@@ -224,11 +224,14 @@ class Posterior:
         return self.log_weight(x, prediction) + log_normal(z)
 
     def log_weight(self, x: Tensor, prediction: Tensor) -> Tensor:
-        """``log_factor(x) + log p(y | prediction)``, ``(*draws, *batch)``."""
+        """``log_factor(x) + log p(y | prediction)``, ``(*draws, *batch)``; NaN where the model is undefined."""
         problem = self.problem
         out = problem.noise.log_prob(self.y, prediction, **problem.noise_takes.pick(self.conditions))
+        # an infinite prediction would have the density 0, and pass for one that merely does not fit
+        out = torch.where(torch.isfinite(prediction).all(-1), out, torch.nan)
         if "log_factor" in problem.prior.capabilities:
-            out = out + problem.prior.log_factor(x, **problem.prior_takes.pick(self.conditions))
+            factor = problem.prior.log_factor(x, **problem.prior_takes.pick(self.conditions))
+            out = torch.where(torch.isneginf(factor), factor, out + factor)  # what is excluded need not be defined
         return out
 
     def predict(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,12 @@ def _pad_definite(a: Tensor) -> Tensor:
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """Matrix product ``(*, n, m)`` of ``(*, n, k)`` and ``(*, k, m)``."""
-    return (_pad(a) @ _pad(b))[..., : a.shape[-2], : b.shape[-1]]
+    left, right = _pad(a), _pad(b)
+    if left.dtype == torch.float64 and left.shape[:-2].numel() == 1:
+        # one pair of matrices would go another way through BLAS than the same pair in a batch
+        twice = torch.cat([left, left]) @ torch.cat([right, right]) if left.ndim > 2 else left @ right
+        return twice[:1, ..., : a.shape[-2], : b.shape[-1]] if left.ndim > 2 else twice[: a.shape[-2], : b.shape[-1]]
+    return (left @ right)[..., : a.shape[-2], : b.shape[-1]]
 
 
 def cholesky(a: Tensor) -> Tensor:

@@ -201,13 +201,15 @@ class Canopy:
 
     @cached_property
     def _sensor(self) -> Sensor:
-        if isinstance(self.sensor, str):
-            return Sensor.named(self.sensor, self.bands)
-        return self.sensor if self.bands is None else self.sensor.select(self.bands)
+        with torch.inference_mode(False):  # what is kept may serve automatic differentiation later
+            if isinstance(self.sensor, str):
+                return Sensor.named(self.sensor, self.bands)
+            return self.sensor if self.bands is None else self.sensor.select(self.bands)
 
     @cached_property
     def _quadrature(self) -> Quadrature:
-        return self._sensor.exact if self.exact else self._sensor.quadrature
+        with torch.inference_mode(False):
+            return self._sensor.exact if self.exact else self._sensor.quadrature
 
     @cached_property
     def _lai(self) -> int:
@@ -222,9 +224,10 @@ class Canopy:
         key = (x.dtype, x.device, wavelengths is None)
         if key not in self._made:
             at = self._quadrature.wavelengths if wavelengths is None else wavelengths
-            with torch.inference_mode(False):  # what is kept may serve automatic differentiation later
+            with torch.inference_mode(False):
                 leaf = leaf_coefficients(self.leaf, at).to(x.dtype, x.device)
                 soil = self._soil.prepare(at).to(x.device, x.dtype)
+                _ = self._quadrature.identity, self._quadrature.matrix
                 self._made[key] = _Tables(leaf, soil, self._quadrature)
         return self._made[key]
 

@@ -21,11 +21,12 @@ def leaf_noise(
     """Noise of the reflectance and transmittance of a measured leaf about `Leaf`.
 
     The discrepancy, independent in reflectance and transmittance, is correlated over neighbouring wavelengths, so that
-    a spectrum says about as much at every 10 nm as at every nanometre. Its two numbers are fitted so that the 90 %
-    intervals of chlorophyll, carotenoids, water and dry matter hold the chemistry measured on the 66 leaves of LOPEX
-    (``benchmarks/lopex_leaves.py --fit``). The spectra alone would choose a discrepancy that is smaller and smoother
-    than this: what the model does wrong is alike in all leaves, which makes the residuals easy to predict, and the
-    contents no better.
+    a spectrum says about as much at every 10 nm as at every nanometre. Its two numbers, and two spreads of `leaves`,
+    are chosen for the 90 % intervals of chlorophyll, carotenoids, water and dry matter of the 66 leaves of LOPEX,
+    scored against the chemistry (``benchmarks/lopex_leaves.py --fit``, with cross-validation); so they include what
+    the chemists erred. The evidence of the spectra alone would choose a discrepancy that is smaller and smoother, under
+    which the intervals hold too few leaves: what the model does wrong is alike in all leaves, which makes residuals
+    easy to predict, and contents no better.
 
     Parameters
     ----------

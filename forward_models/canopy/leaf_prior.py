@@ -1,6 +1,6 @@
 """The leaf prior: which leaves nature makes, and by how much their dry matter may differ from the tables.
 
-Wide enough for the leaves on which PROSPECT was calibrated and validated (Féret et al. 2008, table 1; 2017, table 1):
+Wide enough for the leaves on which PROSPECT was calibrated and validated (Féret et al. 2008, 2017):
 chlorophyll 0 to 110 ug cm-2, carotenoids 0 to 30 ug cm-2, water 0.001 to 0.07 cm, dry matter 0.0005 to 0.035 g cm-2,
 structure 1 to 3.5, and for senescent and red ones.
 
@@ -10,7 +10,7 @@ Féret et al. (2008), Remote Sens. Environ. 112:3030 (measured leaves). Féret e
 carotenoids). Féret et al. (2019), 231:110959 (dry matter from spectra: why it is less certain than its fit).
 Féret et al. (2021), 252:112173 (dry matter as proteins and the rest).
 Merzlyak et al. (1999), Physiol. Plant. 106:135 (carotenoids stay longer than chlorophyll in senescent leaves).
-Poorter et al. (2009), New Phytol. 182:565 (leaf mass per area of 4,000 species: spread 0.6 in its logarithm).
+Poorter et al. (2009), New Phytol. 182:565 (leaf mass per area).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from physgen.space import Block, Space
 from .leaf_model import Leaf
 
 FACTOR = "matter_absorption"
-FACTOR_SPREAD = 0.4  # fitted with the noise: see `leaf_noise`
+FACTOR_SPREAD = 0.4  # this and the next: fitted with the noise, see `leaf_noise`
+CAROTENOID_SPREAD = 0.3
 CAROTENOIDS, CAROTENOIDS_LEFT = 0.16, 3.0  # per chlorophyll, and what is there without it, ug cm-2
 
 
@@ -82,7 +83,12 @@ class VariableLeaf:
         return self.leaf(torch.stack(contents, dim=-1))
 
 
-def leaves(forward: Leaf | VariableLeaf | None = None, *, factor_spread: float = FACTOR_SPREAD) -> Chain:
+def leaves(
+    forward: Leaf | VariableLeaf | None = None,
+    *,
+    factor_spread: float = FACTOR_SPREAD,
+    carotenoid_spread: float = CAROTENOID_SPREAD,
+) -> Chain:
     """The prior of the causes of a leaf model.
 
     Parameters
@@ -91,6 +97,8 @@ def leaves(forward: Leaf | VariableLeaf | None = None, *, factor_spread: float =
         Whose causes to describe; `Leaf()` by default.
     factor_spread : float
         Standard deviation of the logarithm of `matter_absorption`, where there is one.
+    carotenoid_spread : float
+        Standard deviation of the logarithm of carotenoids in green leaves of given chlorophyll.
 
     Returns
     -------
@@ -105,23 +113,26 @@ def leaves(forward: Leaf | VariableLeaf | None = None, *, factor_spread: float =
     if forward is not None and not isinstance(forward, Leaf | VariableLeaf):
         raise TypeError(f"Invalid forward model of type {type(forward).__name__}. `leaves` describes a leaf.")
     space = (forward or Leaf()).causes
-    entries = _entries() | {FACTOR: LogNormal(1.0, factor_spread)}
-    return Chain({b.name: replace(entries[b.name], units=b.units, long_name=b.long_name) for b in space})
-
-
-def _entries() -> dict[str, Distribution | Conditional]:
-    return {
+    entries: dict[str, Distribution | Conditional] = {
         "n": TruncatedNormal(1.5, 0.7, 1.0, 4.0),
         "cab": TruncatedNormal(40.0, 30.0, 0.0, 130.0),
-        "car": Conditional(_carotenoids, support=(0.0, float("inf"))),
+        "car": _carotenoids(carotenoid_spread),
         "ant": Exponential(3.0),
         "cbrown": LogNormal(0.1, 1.3),
         "cw": LogNormal(0.010, 0.9),
         "cm": LogNormal(0.006, 0.7),
         "prot": LogNormal(0.0007, 0.6),
         "cbc": LogNormal(0.005, 0.7),
+        FACTOR: LogNormal(1.0, factor_spread),
     }
+    return Chain({b.name: replace(entries[b.name], units=b.units, long_name=b.long_name) for b in space})
 
 
-def _carotenoids(cab: Tensor) -> Distribution:
-    return LogNormal(CAROTENOIDS_LEFT + CAROTENOIDS * cab, 0.4)
+def _carotenoids(spread: float) -> Conditional:
+    """In proportion to chlorophyll in green leaves; in pale ones little is known."""
+
+    def given(cab: Tensor) -> Distribution:
+        pale = torch.exp(-cab / 10.0)
+        return LogNormal(CAROTENOIDS_LEFT + CAROTENOIDS * cab, spread + 0.4 * pale)
+
+    return Conditional(given, support=(0.0, float("inf")))

@@ -14,7 +14,7 @@ from physgen.forward_models.canopy.leaf_prior import VariableLeaf, leaves
 from physgen.inversions import OptimalEstimation
 
 WAVELENGTHS = list(range(400, 2501, 50))
-# contents of measured leaves: Feret et al. 2008, table 1, and 2017, table 1
+# measured leaves of Feret et al. 2008 and 2017
 RANGES = {"n": (1.0, 3.5), "cab": (0, 110), "car": (0, 30), "cw": (0.001, 0.07), "cm": (0.0005, 0.035)}
 
 
@@ -56,7 +56,7 @@ def test_carotenoids_stay_when_chlorophyll_is_gone():
     index = leaves().causes.names.index("car")
     assert float(leaves().do(cab=0.1).decode(torch.zeros(7, dtype=torch.float64))[index]) > 2.0
     green = leaves().do(cab=50.0).decode(torch.zeros(7, dtype=torch.float64))
-    assert 0.18 < float(green[index]) / 50.0 < 0.26  # the ratio of 0.22 of Feret et al. 2017
+    assert 0.18 < float(green[index]) / 50.0 < 0.26  # 0.22 in the vegetation prior
 
 
 def test_the_factor_scales_dry_matter():
@@ -89,7 +89,7 @@ def test_the_noise_has_the_declared_covariance():
 
 
 def test_more_bands_say_hardly_more():
-    """Information on a constant offset from 5 nm and from 10 nm bands: equal within 5 %, not a factor of 2."""
+    """Information on a constant offset from 5 nm and from 10 nm bands: equal within 5 %, for twice the bands."""
 
     def information(step):
         w = list(range(700, 1301, step))
