@@ -5,6 +5,30 @@ if __name__ == "forward_models":
         "Import physgen.forward_models instead. The folder is a part of physgen, not a package of its own."
     )
 
-from .canopy import BasisSoil, Canopy, DryWetSoil, FourStream, Leaf, Sensor, sail, vegetation
+from .canopy import (
+    BasisSoil,
+    Canopy,
+    DryWetSoil,
+    FourStream,
+    Leaf,
+    Sensor,
+    VariableLeaf,
+    leaf_noise,
+    leaves,
+    sail,
+    vegetation,
+)
 
-__all__ = ["BasisSoil", "Canopy", "DryWetSoil", "FourStream", "Leaf", "Sensor", "sail", "vegetation"]
+__all__ = [
+    "BasisSoil",
+    "Canopy",
+    "DryWetSoil",
+    "FourStream",
+    "Leaf",
+    "Sensor",
+    "VariableLeaf",
+    "leaf_noise",
+    "leaves",
+    "sail",
+    "vegetation",
+]

@@ -15,7 +15,7 @@ from physgen.small_matrices import cholesky, inverse, solve
 from physgen.status import Status
 
 from .levenberg_marquardt import quadratic_model
-from .student_mixture import StudentMixture, around, effective, mixture
+from .student_mixture import StudentMixture, around, effective, log_sum_exp, mixture
 
 _STAGE = 16  # random stages of this method begin here; earlier ones belong to the search for modes
 
@@ -40,7 +40,7 @@ class Schedule:
 
     draws: tuple[int, ...] = (200, 200, 400, 1200)
     components: int = 6
-    defence: float = 0.05
+    defence: float = 0.03
     stop_ess: float = 400.0
     stop_share: float = 0.7
     accept_ess: float = 100.0
@@ -186,9 +186,7 @@ def _log_target(posterior: Posterior, z: Tensor) -> Tensor:
 def _log_mixture(densities: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
     """Log density (B, S) of the mixture of all proposals used, each by its number of draws."""
     total = sum(sizes[: len(densities)])
-    return torch.logsumexp(
-        torch.stack([d + math.log(n / total) for d, n in zip(densities, sizes, strict=False)]), dim=0
-    )
+    return log_sum_exp([d + math.log(n / total) for d, n in zip(densities, sizes, strict=False)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,7 +63,7 @@ class OptimalEstimation:
     restarts: int = 2
     candidates: int = 16
     components: int = 6
-    defence: float = 0.05
+    defence: float = 0.03
     stop_ess: float = 400.0
     stop_share: float = 0.7
     accept_ess: float = 100.0

@@ -12,7 +12,7 @@ from physgen.problem import log_normal
 from physgen.small_matrices import cholesky, inverse, product, triangular_inverse
 
 DF = 6  # of the Student component
-WIDE = 0.15  # share of the component that watches the tails
+WIDE = 0.2  # share of the component that watches the tails
 INFLATION = 1.5  # of its covariance
 
 

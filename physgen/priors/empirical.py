@@ -87,7 +87,8 @@ class Empirical(Distribution):
             return self.low + torch.exp(u)
         if math.isinf(self.low):
             return self.high - torch.exp(-u)
-        return self.low * torch.sigmoid(-u) + self.high * torch.sigmoid(u)
+        # not torch.sigmoid, whose last bit depends on the place of an element in its tensor
+        return self.low / (1 + torch.exp(u)) + self.high / (1 + torch.exp(-u))
 
     def _unbound(self, x: Tensor) -> Tensor:
         if math.isinf(self.low) and math.isinf(self.high):

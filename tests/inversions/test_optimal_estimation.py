@@ -162,7 +162,7 @@ def test_a_banana_against_quadrature():
     result = OptimalEstimation()(problem, y, seed=3)
     x, p, _ = posterior_on_a_grid(problem, y[0])
     trusted = torch.nonzero(result.trusted).flatten().tolist()
-    assert len(trusted) > 0.8 * count
+    assert len(trusted) >= 0.8 * count
     for i in trusted:
         assert worst_error(result.draws[:, i], float(result.stats["ess"][i]), x, p) < 4.5
     # the Laplace approximation alone is no answer here: its mean is off by many times the draws' error
