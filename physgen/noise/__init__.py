@@ -2,14 +2,13 @@
 
 from .correlated import CorrelatedGaussianNoise, RecursiveWhitener
 from .gaussian import GaussianNoise
-from .noise import DiagonalWhitener, FactorWhitener, Noise, Whitener
+from .noise import DiagonalWhitener, Noise, Whitener
 from .poisson import PoissonNoise
 from .student import StudentTNoise
 
 __all__ = [
     "CorrelatedGaussianNoise",
     "DiagonalWhitener",
-    "FactorWhitener",
     "GaussianNoise",
     "Noise",
     "PoissonNoise",

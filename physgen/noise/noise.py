@@ -46,22 +46,6 @@ class DiagonalWhitener(Whitener):
         return self.scale[..., None] * jacobian
 
 
-@dataclass(frozen=True, eq=False)
-class FactorWhitener(Whitener):
-    """A whitener with a full factor.
-
-    Attributes
-    ----------
-    factor : Tensor (*, r, m)
-        L^T.
-    """
-
-    factor: Tensor
-
-    def __call__(self, jacobian: Tensor) -> Tensor:
-        return self.factor @ jacobian
-
-
 class Noise(abc.ABC):
     """p(y | prediction), with NaN in y for "not measured".
 
