@@ -38,10 +38,10 @@ class Schedule:
         What an answer must reach to be trusted.
     """
 
-    draws: tuple[int, ...] = (200, 200, 400, 1200)
-    components: int = 6
+    draws: tuple[int, ...] = (200, 300, 700, 800)
+    components: int = 8
     defence: float = 0.03
-    stop_ess: float = 400.0
+    stop_ess: float = 200.0
     stop_share: float = 0.7
     accept_ess: float = 100.0
     accept_k_hat: float = 0.7
@@ -58,6 +58,8 @@ class Weighted:
     status : integer Tensor (B,)
     k_hat, ess, log_evidence : Tensor (B,)
     rounds : integer Tensor (B,)
+    best : Tensor (B, k)
+        The draw of the highest posterior density.
     """
 
     z: Tensor
@@ -66,12 +68,14 @@ class Weighted:
     ess: Tensor
     log_evidence: Tensor
     rounds: Tensor
+    best: Tensor
 
 
 def sample_posterior(
     posterior: Posterior,
     mean: Tensor,
     covariance: Tensor,
+    share: Tensor,
     *,
     schedule: Schedule,
     draws: int,
@@ -80,29 +84,29 @@ def sample_posterior(
 ) -> Weighted:
     """Rounds of importance sampling until the answer of each observation is good enough.
 
-    The first proposal is the Laplace approximation, for a few draws. Each later one is a mixture of the Laplace
-    approximations around several of the weighted draws so far, which follows a posterior that is curved. Every draw
-    is weighted by the mixture of all proposals used (Veach & Guibas 1995; Cornuet et al. 2012), and the weights are
-    Pareto-smoothed (Vehtari et al. 2024).
+    The first proposal is the mixture of the Laplace approximations around the modes, for a few draws. Each later one
+    is a mixture of the Laplace approximations around several of the weighted draws so far, which follows a posterior
+    that is curved. Every draw is weighted by the mixture of all proposals used (Veach & Guibas 1995; Cornuet et al.
+    2012), and the weights are Pareto-smoothed (Vehtari et al. 2024).
 
     Parameters
     ----------
     posterior : Posterior
         Of B observations on one axis.
-    mean, covariance : Tensor (B, k), (B, k, k)
-        The Laplace approximation.
+    mean, covariance, share : Tensor (B, J, k), (B, J, k, k), (B, J)
+        The Laplace approximations around the modes, and their shares of the mass.
     schedule : Schedule
     draws : int
         Draws to resample for each observation.
     seed, index
         Decide the random numbers; `index` (B,) is the number of each observation.
     """
-    total, k = mean.shape
+    total, _, k = mean.shape
     out = _empty(total, draws, k, mean)
     active = torch.arange(total, device=mean.device)
     stretch = "log_factor" not in posterior.problem.prior.capabilities  # it could leave a selection's hard edge
-    previous = _Moments(mean, covariance.diagonal(dim1=-2, dim2=-1).sqrt(), torch.full_like(mean[:, 0], torch.inf))
-    proposals = [around(mean, covariance, schedule.defence)]
+    previous = _laplace_moments(mean, covariance, share)
+    proposals = [around(mean, covariance, share, schedule.defence)]
     z, target = mean.new_empty(total, 0, k), mean.new_empty(total, 0)
     densities: list[Tensor] = []  # of all draws under each proposal
     for number, size in enumerate(schedule.draws):
@@ -128,7 +132,12 @@ def sample_posterior(
         rows = torch.nonzero(finished).squeeze(-1)
         if rows.numel():
             at = active[rows]
-            out.z[at] = _resample(z[rows], weight[rows], draws, index[at], seed, stretch)
+            out.z[at] = _resample(z[rows], _unbiased(weight[rows]), draws, index[at], seed, stretch)
+            out.best[at] = (
+                z[rows]
+                .gather(1, torch.nan_to_num(target[rows], nan=-torch.inf).argmax(-1)[:, None, None].expand(-1, 1, k))
+                .squeeze(1)
+            )
             out.status[at], out.k_hat[at], out.ess[at] = status[rows], k_hat[rows], ess[rows]
             out.log_evidence[at] = torch.logsumexp(log_weight[rows], -1) - torch.log(mean.new_tensor(z.shape[1]))
             out.rounds[at] = number + 1
@@ -146,8 +155,8 @@ def sample_posterior(
 def _empty(total: int, draws: int, k: int, like: Tensor) -> Weighted:
     nan = torch.full((total,), torch.nan, dtype=like.dtype, device=like.device)
     integers = torch.zeros(total, dtype=torch.int64, device=like.device)
-    z = like.new_full((total, draws, k), torch.nan)
-    return Weighted(z, integers.clone(), nan.clone(), nan.clone(), nan.clone(), integers.clone())
+    z, best = like.new_full((total, draws, k), torch.nan), like.new_full((total, k), torch.nan)
+    return Weighted(z, integers.clone(), nan.clone(), nan.clone(), nan.clone(), integers.clone(), best)
 
 
 def _propose(proposal: StudentMixture, index: Tensor, size: int, k: int, seed: int, number: int) -> Tensor:
@@ -205,6 +214,12 @@ class _Moments:
         return ((shift < 0.25 + 4 * error) & (spread < 0.25 + 4 * error)).all(-1)
 
 
+def _laplace_moments(mean: Tensor, covariance: Tensor, share: Tensor) -> _Moments:
+    centre = (share[..., None] * mean).sum(1)
+    variance = covariance.diagonal(dim1=-2, dim2=-1) + (mean - centre[:, None]) ** 2
+    return _Moments(centre, (share[..., None] * variance).sum(1).sqrt(), torch.full_like(share[:, 0], torch.inf))
+
+
 def _moments(z: Tensor, log_weight: Tensor) -> _Moments:
     weight = torch.softmax(torch.nan_to_num(log_weight, nan=-torch.inf), dim=-1)
     mean = (weight[..., None] * z).sum(1)
@@ -238,6 +253,17 @@ def _tempered(log_weight: Tensor, least: float = 60.0) -> Tensor:
         low, high = torch.where(enough, power, low), torch.where(enough, high, power)
         power = torch.where(enough & (power == 1), power, 0.5 * (low + high))
     return torch.softmax(power * log_weight, -1)
+
+
+def _unbiased(weight: Tensor) -> Tensor:
+    """Normalised weights (B, S) without the bias of the first order in 1/S that the normalisation brings.
+
+    The expectation of sum w f differs from that of f under the posterior by - sum w^2 (f - sum w f), to first order
+    (Owen 2013, Monte Carlo theory, methods and examples, eq. 9.10): regions that few heavy draws stand for are short
+    of mass, the tails above all.
+    """
+    square = weight * weight
+    return weight + square - weight * square.sum(-1, keepdim=True)
 
 
 def _resample(z: Tensor, weight: Tensor, draws: int, index: Tensor, seed: int, stretch: bool) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,12 +17,11 @@ from torch import Tensor
 from physgen.diagnostics.convergence import autocorrelation_time, ess_bulk, rhat
 from physgen.problem import Posterior, Problem, log_normal
 from physgen.progress import advancing
-from physgen.provenance import collect
 from physgen.random import normal, uniform
 from physgen.result import Result
 from physgen.status import Status
 
-from .inversion import prepare
+from .inversion import conclude, prepare
 
 # emcee 3.1.6 also has a snooker move, but its distribution is not the target's: for seven standard normals it finds a
 # variance of 0.64 (the direction is not normalised, the Jacobian's power is halved)
@@ -234,21 +233,10 @@ class Ensemble:
         return posterior.decode(torch.from_numpy(kept[step, walker]).to(posterior.y))
 
     def _result(self, posterior: Posterior, stats: dict[str, Tensor], seed: int, started: datetime) -> Result:
-        batch, problem = posterior.batch, posterior.problem
+        batch = posterior.batch
         stats = {name: v.reshape((*batch, *v.shape[1:])) for name, v in stats.items()}
         samples = stats.pop("samples").movedim((len(batch), len(batch) + 1), (0, 1))
-        return Result(
-            samples=samples,
-            status=stats.pop("status"),
-            stats=stats,
-            causes=problem.prior.causes,
-            y=posterior.y,
-            conditions=posterior.conditions,
-            observables=problem.observables,
-            condition_space=getattr(problem.forward, "conditions", None),
-            settings={"method": type(self).__name__, **asdict(self)},
-            provenance=collect(seed=seed, problem=problem, inversion=self, started=started),
-        )
+        return conclude(self, posterior, samples, stats, seed=seed, started=started)
 
 
 class _Target:

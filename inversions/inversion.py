@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from physgen.problem import Posterior, Problem, refuse_wrong_units
+from physgen.provenance import collect
 from physgen.result import Result
 from physgen.status import Status
 
@@ -71,3 +74,35 @@ def prepare(
     if len(index) != len(screen):
         raise ValueError(f"Invalid index of {len(index)} numbers. Give one for each of the {len(screen)} observations.")
     return posterior, screen, index
+
+
+def conclude(
+    method: Any, posterior: Posterior, samples: Tensor, stats: dict[str, Tensor], *, seed: int, started: datetime
+) -> Result:
+    """What every inversion ends with: the result, with the problem's labels and the record of what made it.
+
+    Parameters
+    ----------
+    method : Inversion
+        The frozen dataclass of settings.
+    posterior : Posterior
+        With the batch that y has.
+    samples : Tensor (chain, draw, *batch, n)
+    stats : dict of Tensor (*batch, *own)
+        With the status of every observation under "status".
+    seed : int
+    started : datetime
+    """
+    problem = posterior.problem
+    return Result(
+        samples=samples,
+        status=stats["status"],
+        stats={name: value for name, value in stats.items() if name != "status"},
+        causes=problem.prior.causes,
+        y=posterior.y,
+        conditions=posterior.conditions,
+        observables=problem.observables,
+        condition_space=getattr(problem.forward, "conditions", None),
+        settings={"method": type(method).__name__, **asdict(method)},
+        provenance=collect(seed=seed, problem=problem, inversion=method, started=started),
+    )

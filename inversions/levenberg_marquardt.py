@@ -39,7 +39,7 @@ class Modes:
     undefined: Tensor
     iterations: Tensor
 
-    def select(self, rows: slice) -> Modes:
+    def select(self, rows: slice | Tensor) -> Modes:
         """Some of the observations."""
         return Modes(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 

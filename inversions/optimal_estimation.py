@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,14 +12,13 @@ from torch import Tensor
 
 from physgen.problem import Posterior, Problem
 from physgen.progress import advancing
-from physgen.provenance import collect
-from physgen.random import normal
 from physgen.result import Result
 from physgen.status import Status
 
 from .adaptive_importance import Schedule, Weighted, sample_posterior
-from .inversion import prepare
-from .levenberg_marquardt import Modes, laplace_statistics, maximise
+from .inversion import conclude, prepare
+from .levenberg_marquardt import laplace_statistics
+from .mode_search import Found, Search, chi2, climb_higher, find_modes
 
 _DRAW_ROWS = 512  # observations whose importance draws are held at once
 
@@ -42,7 +41,7 @@ class OptimalEstimation:
     tolerance : float
         A mode is reached when its squared distance, in posterior standard deviations, is below this.
     restarts : int
-        New starts for an observation that did not converge, or that fits badly.
+        New starts for an observation that did not converge, that fits badly, or that may have another mode.
     candidates : int
         Prior draws tried for each start.
     components, defence, stop_ess, stop_share, accept_ess, accept_k_hat
@@ -57,14 +56,14 @@ class OptimalEstimation:
     """
 
     draws: int = 200
-    round_draws: tuple[int, ...] = (200, 200, 400, 1200)
+    round_draws: tuple[int, ...] = (200, 300, 700, 800)
     iterations: int = 25
     tolerance: float = 1e-2
     restarts: int = 2
     candidates: int = 16
-    components: int = 6
+    components: int = 8
     defence: float = 0.03
-    stop_ess: float = 400.0
+    stop_ess: float = 200.0
     stop_share: float = 0.7
     accept_ess: float = 100.0
     accept_k_hat: float = 0.7
@@ -143,19 +142,20 @@ class OptimalEstimation:
     def _answer(
         self, posterior: Posterior, seed: int, index: Tensor, advance: Callable[[int], None]
     ) -> dict[str, Tensor]:
-        modes = self._modes(posterior, seed, index)
-        stats = laplace_statistics(modes.information)
-        weighted = self._draw(posterior, modes, stats["latent_covariance"], seed, index, advance)
+        search = Search(self.iterations, self.tolerance, self.restarts, self.candidates)
+        found = find_modes(posterior, search, seed=seed, index=index)
+        weighted = self._draw(posterior, found, seed, index, advance)
+        modes = climb_higher(posterior, found.best, weighted.pop("best"), search)
         # good weights vouch for the draws wherever the search stopped; bad ones may be the search's fault
         sampling = (Status.HEAVY_TAILS, Status.FEW_EFFECTIVE_DRAWS, Status.ROUNDS_DISAGREE)
-        unfinished = ~modes.converged & torch.isin(weighted["status"], weighted["status"].new_tensor(sampling))
+        unfinished = ~found.best.converged & torch.isin(weighted["status"], weighted["status"].new_tensor(sampling))
         status = torch.where(unfinished, int(Status.NOT_CONVERGED), weighted["status"])
         status = torch.where(modes.undefined, int(Status.MODEL_UNDEFINED), status)
         samples = posterior.decode(weighted.pop("z").transpose(0, 1)).transpose(0, 1)
         samples[(status == Status.MODEL_UNDEFINED) | (status == Status.INFEASIBLE)] = torch.nan
         return {
             **weighted,
-            **stats,
+            **laplace_statistics(modes.information),
             "samples": samples,
             "status": status,
             "latent_mean": modes.z,
@@ -164,39 +164,10 @@ class OptimalEstimation:
             "iterations": modes.iterations,
         }
 
-    def _modes(self, posterior: Posterior, seed: int, index: Tensor) -> Modes:
-        """The best mode of each observation, from one start and, where that fails or fits badly, from others."""
-        modes = self._climb(posterior, seed, index, (0,))
-        measured = (~torch.isnan(posterior.y)).sum(-1)
-        # a chi2 this far above its expectation has a probability below 1e-4 under the model
-        misfit = chi2(posterior, modes.z) > measured + 4 * torch.sqrt(2.0 * measured) + 6
-        rows = torch.nonzero(~modes.converged | misfit).squeeze(-1)
-        if not rows.numel() or not self.restarts:
-            return modes
-        # all restarts together: a few rows cost no more than one
-        stages = tuple(range(1, self.restarts + 1))
-        others = self._climb(posterior.select(rows.repeat(len(stages))), seed, index[rows], stages)
-        for part in range(len(stages)):
-            modes = modes.replaced(rows, others.select(slice(part * len(rows), (part + 1) * len(rows))))
-        return modes
-
-    def _climb(self, posterior: Posterior, seed: int, index: Tensor, stages: tuple[int, ...]) -> Modes:
-        """Climb from the best of some prior draws of each stage; the first stage also tries the prior's centre."""
-        k, dtype = posterior.problem.prior.latent_dim, posterior.y.dtype
-        drawn = [normal((self.candidates, k), index, seed=seed, stage=stage, dtype=dtype) for stage in stages]
-        z = torch.cat(drawn).transpose(0, 1)
-        if stages == (0,):
-            z = torch.cat([torch.zeros_like(z[:1]), 0.5 * z[1:]])
-        value = torch.nan_to_num(posterior.log_prob(z), nan=-torch.inf)
-        best = value.argmax(0)
-        start = z.gather(0, best[None, :, None].expand(1, -1, k)).squeeze(0)
-        return maximise(posterior, start, iterations=self.iterations, tolerance=self.tolerance)
-
     def _draw(
         self,
         posterior: Posterior,
-        modes: Modes,
-        covariance: Tensor,
+        found: Found,
         seed: int,
         index: Tensor,
         advance: Callable[[int], None],
@@ -213,36 +184,19 @@ class OptimalEstimation:
         parts: list[Weighted] = []
         for start in range(0, len(index), _DRAW_ROWS):
             cut = slice(start, start + _DRAW_ROWS)
-            mean, cov = modes.z[cut], covariance[cut]
-            chosen, own = posterior.select(cut), index[cut]
-            drawn = sample_posterior(chosen, mean, cov, schedule=schedule, draws=self.draws, seed=seed, index=own)
+            here, own = found.select(cut), index[cut]
+            laplace = here.mean, here.covariance, here.share
+            drawn = sample_posterior(
+                posterior.select(cut), *laplace, schedule=schedule, draws=self.draws, seed=seed, index=own
+            )
             parts.append(drawn)
-            advance(len(mean))
+            advance(len(own))
         names = (f.name for f in fields(Weighted))
         return {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
 
     def _result(self, posterior: Posterior, parts: list[dict[str, Tensor]], seed: int, started: datetime) -> Result:
-        batch, problem = posterior.batch, posterior.problem
+        batch = posterior.batch
         joined = {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
         joined = {name: v.reshape((*batch, *v.shape[1:])) for name, v in joined.items()}
         samples = joined.pop("samples").movedim(len(batch), 0)[None]
-        return Result(
-            samples=samples,
-            status=joined.pop("status"),
-            stats=joined,
-            causes=problem.prior.causes,
-            y=posterior.y,
-            conditions=posterior.conditions,
-            observables=problem.observables,
-            condition_space=getattr(problem.forward, "conditions", None),
-            settings={"method": type(self).__name__, **asdict(self)},
-            provenance=collect(seed=seed, problem=problem, inversion=self, started=started),
-        )
-
-
-def chi2(posterior: Posterior, z: Tensor) -> Tensor:
-    """Sum of squared standardised residuals ``(B,)`` at the latents z ``(B, k)``."""
-    _, prediction = posterior.predict(z)
-    noise = posterior.problem.noise
-    own = posterior.problem.noise_takes.pick(posterior.conditions)
-    return (noise.standardise(posterior.y, prediction, **own) ** 2).sum(-1)
+        return conclude(self, posterior, samples, joined, seed=seed, started=started)

@@ -11,9 +11,10 @@ from torch import Tensor
 from physgen.problem import log_normal
 from physgen.small_matrices import cholesky, inverse, product, triangular_inverse
 
-DF = 6  # of the Student component
-WIDE = 0.2  # share of the component that watches the tails
-INFLATION = 1.5  # of its covariance
+DF = 6  # of the Student components
+WATCH = 0.2  # share of those that watch the tails of Laplace approximations
+WIDE = 0.3  # share of the one that watches the tails of draws
+INFLATION = 2.0  # of its covariance
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,18 +103,26 @@ def log_sum_exp(parts: list[Tensor]) -> Tensor:
     return finite + torch.log(total)
 
 
-def around(mean: Tensor, covariance: Tensor, defence: float) -> StudentMixture:
-    """A Gaussian of given mean (B, k) and covariance (B, k, k), a wider Student-t, and a share of the prior.
+def around(mean: Tensor, covariance: Tensor, share: Tensor, defence: float) -> StudentMixture:
+    """Gaussians of given means, covariances and shares, a wider Student-t for each, and a share of the prior.
 
-    Where the posterior is Gaussian the first dominates and the weights are nearly equal; the wider one (the same with
-    a quarter of the measurement's information) sees to it that a heavier tail shows in them.
+    Where the posterior is Gaussian, the Gaussian dominates and the weights are nearly equal; the wider one (the same
+    with a quarter of the measurement's information) sees to it that a heavier tail shows in them.
+
+    Parameters
+    ----------
+    mean, covariance, share : Tensor (B, J, k), (B, J, k, k), (B, J)
+        Of Laplace approximations; a share of 0 is none.
+    defence : float
+        Share of the prior.
     """
     identity = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
     precision = inverse(cholesky(covariance))
     wide = inverse(cholesky(identity + 0.25 * (precision - identity)))
-    factor = torch.stack([cholesky(covariance), cholesky(wide)], 1)
-    weight = mean.new_tensor([1 - WIDE - defence, WIDE]).expand(len(mean), 2)
-    return StudentMixture(weight, mean[:, None].expand(-1, 2, -1), factor, (0, DF))
+    factor = torch.cat([cholesky(covariance), cholesky(wide)], 1)
+    weight = torch.cat([(1 - WATCH - defence) * share, WATCH * share], 1)
+    count = mean.shape[1]
+    return StudentMixture(weight, torch.cat([mean, mean], 1), factor, (0,) * count + (DF,) * count)
 
 
 def mixture(means: Tensor, factors: Tensor, z: Tensor, weight: Tensor, defence: float) -> StudentMixture:

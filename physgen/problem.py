@@ -20,7 +20,7 @@ from .status import Status
 
 # rows of an evaluation that stay in the cache, and are enough to outweigh what each operation costs by itself
 VALUE_ROWS = 1024
-JACOBIAN_ROWS = 256
+JACOBIAN_ROWS = 512
 PRIOR_JACOBIAN_ROWS = 2048
 DECODE_ROWS = 16384
 

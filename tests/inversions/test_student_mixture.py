@@ -113,7 +113,7 @@ def test_a_proposal_around_a_gaussian_posterior_weighs_it_nearly_equally():
     information = 50 * definite((observations,), k, 9)
     covariance = torch.linalg.inv(torch.eye(k) + information)
     mean = torch.from_numpy(np.random.default_rng(10).standard_normal((observations, k)))
-    q = around(mean, covariance, 0.05)
+    q = around(mean[:, None], covariance[:, None], torch.ones(observations, 1), 0.05)
     z = sample(q, 1000)
     assert bool((q.weight.sum(-1) - 0.95).abs().max() < 1e-12)
     target = torch.stack(
