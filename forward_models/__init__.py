@@ -18,15 +18,25 @@ from .canopy import (
     sail,
     vegetation,
 )
+from .projection import AbelProjection, abel, inverse_abel
+from .stereology import FreeSpheres, SectionHistogram, SectionSizes, Spheres, SpheroidSections
 
 __all__ = [
+    "AbelProjection",
     "BasisSoil",
     "Canopy",
     "DryWetSoil",
     "FourStream",
+    "FreeSpheres",
     "Leaf",
+    "SectionHistogram",
+    "SectionSizes",
     "Sensor",
+    "Spheres",
+    "SpheroidSections",
     "VariableLeaf",
+    "abel",
+    "inverse_abel",
     "leaf_noise",
     "leaves",
     "sail",

@@ -5,6 +5,7 @@ if __name__ == "inversions":
 
 from .ensemble import Ensemble
 from .inversion import Inversion
+from .nested_laplace import NestedLaplace
 from .optimal_estimation import OptimalEstimation
 
-__all__ = ["Ensemble", "Inversion", "OptimalEstimation"]
+__all__ = ["Ensemble", "Inversion", "NestedLaplace", "OptimalEstimation"]

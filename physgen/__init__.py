@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .noise import Noise as Noise
     from .noise import PoissonNoise as PoissonNoise
     from .noise import StudentTNoise as StudentTNoise
+    from .priors import PPCA as PPCA
     from .priors import Beta as Beta
     from .priors import Chain as Chain
     from .priors import Conditional as Conditional
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
     from .priors import LogUniform as LogUniform
     from .priors import Normal as Normal
     from .priors import Prior as Prior
+    from .priors import SmoothField as SmoothField
     from .priors import Stretched as Stretched
     from .priors import StudentT as StudentT
     from .priors import TruncatedNormal as TruncatedNormal
     from .priors import Uniform as Uniform
+    from .priors import load_prior as load_prior
+    from .priors import save_prior as save_prior
     from .problem import ForwardModel as ForwardModel
     from .problem import Posterior as Posterior
     from .problem import Problem as Problem
@@ -48,8 +52,8 @@ _HOME = {
     "noise": ("CorrelatedGaussianNoise", "GaussianNoise", "Noise", "PoissonNoise", "StudentTNoise"),
     "priors": (
         *("Beta", "Chain", "Conditional", "Distribution", "Empirical", "Exponential", "Gamma", "Gaussian"),
-        *("HalfCauchy", "HalfNormal", "Independent", "LogNormal", "LogUniform", "Normal", "Prior", "Stretched"),
-        *("StudentT", "TruncatedNormal", "Uniform"),
+        *("HalfCauchy", "HalfNormal", "Independent", "LogNormal", "LogUniform", "Normal", "PPCA", "Prior"),
+        *("SmoothField", "Stretched", "StudentT", "TruncatedNormal", "Uniform", "load_prior", "save_prior"),
     ),
     "problem": ("ForwardModel", "Posterior", "Problem"),
     "result": ("Result",),

@@ -10,11 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import __version__
+
+if TYPE_CHECKING:
+    from .job import Job
 
 app = typer.Typer(
     name="physgen",
@@ -78,9 +81,18 @@ def invert(
         path = job.invert(out, progress=sys.stderr.isatty())
         _written(path)
         if output.picture:
-            from .picture import picture
+            _written(_picture(job, path, out / output.picture))
 
-            _written(picture(path, out / output.picture))
+
+def _picture(job: Job, path: Path, out: Path) -> Path:
+    """The picture that suits the result: of many observations, or of one."""
+    from .observation_picture import has_picture, observation_picture
+    from .picture import picture
+    from .result import Result
+
+    if has_picture(job.problem, job.observations.y[..., 0].size):
+        return observation_picture(Result.from_netcdf(path), job.problem, out)
+    return picture(path, out)
 
 
 @app.command()

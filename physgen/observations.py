@@ -103,7 +103,7 @@ def read_observations(
         not a number, or most values lie above the observable's range.
     """
     path = locate(section.file, folder, place)
-    source = _open(path, section, place)
+    source = _open(path, section, place, folder)
     try:
         return _read(source, path, section, observables, condition_space, place)
     finally:
@@ -197,7 +197,11 @@ def _read(
     return Observations(y, source.dims, source.coordinates(), conditions, (path,))
 
 
-def _open(path: Path, section: ObservationsSection, place: str) -> Source:
+def _open(path: Path, section: ObservationsSection, place: str, folder: Path) -> Source:
+    if section.reader is not None:
+        from .reader_source import ReaderSource
+
+        return ReaderSource(path, section, place, folder)
     with path.open("rb") as file:
         magic = file.read(4)
     if magic[:3] == b"CDF" or magic == b"\x89HDF":

@@ -70,11 +70,16 @@ class ObservationsSection(Section):
     ----------
     file : str
         netCDF or delimited text; relative to the recipe, or ``physgen:NAME`` for data that physgen carries.
+    reader : str
+        A registered reader, or ``"my_module:my_reader"``, that turns the file into one observation: ``label-image``.
+    settings : table
+        Of the reader.
     variable : str or table
         netCDF: the variable that holds the observable, or one for each block of observables; the names of the
         blocks by default.
     dimension : str
         netCDF: the dimension that holds the elements of the observable; that of the forward model by default.
+        Delimited text: "row" where all rows together are one observation, as in a list of sizes.
     columns : list or table
         The columns (netCDF: variables) that hold one observable each: in the order of a forward model that does not
         name its observables, or observable = "column".
@@ -99,6 +104,8 @@ class ObservationsSection(Section):
     """
 
     file: str
+    reader: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
     variable: Any = None
     dimension: str | None = None
     columns: Any = None

@@ -1,4 +1,4 @@
-"""The registry: forward models, priors, noises and inversions by name, built in or brought by a plug-in.
+"""The registry: forward models, priors, noises, inversions and readers by name, built in or brought by a plug-in.
 
 A plug-in registers itself with an entry point in its own pyproject, exactly as the built-in parts do in that of
 physgen; a script beside a recipe needs no registration and is named ``"my_module:my_model"``.
@@ -24,27 +24,41 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "prior": "physgen.priors",
         "noise": "physgen.noises",
         "inversion": "physgen.inversions",
+        "reader": "physgen.readers",
     }
 )
 """Entry-point group of each kind of part."""
 
 BUILTIN: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "physgen.forward_models": {"canopy": "physgen.forward_models:Canopy"},
+        "physgen.forward_models": {
+            "abel-projection": "physgen.forward_models:AbelProjection",
+            "canopy": "physgen.forward_models:Canopy",
+            "spheres": "physgen.forward_models:Spheres",
+            "spheroid-sections": "physgen.forward_models:SpheroidSections",
+        },
         "physgen.priors": {
             "gaussian": "physgen.priors:Gaussian",
             "independent": "physgen.priors:Independent",
+            "particle-shape": "physgen.forward_models.stereology.shape_prior:particle_shape",
+            "smooth-field": "physgen.priors:SmoothField",
             "vegetation": "physgen.forward_models.canopy.vegetation_prior:vegetation",
         },
         "physgen.noises": {
             "gaussian": "physgen.noise:GaussianNoise",
             "correlated-gaussian": "physgen.noise:CorrelatedGaussianNoise",
+            "section-histogram": "physgen.forward_models:SectionHistogram",
+            "section-sizes": "physgen.forward_models:SectionSizes",
             "student-t": "physgen.noise:StudentTNoise",
             "poisson": "physgen.noise:PoissonNoise",
         },
         "physgen.inversions": {
             "optimal-estimation": "physgen.inversions:OptimalEstimation",
             "ensemble": "physgen.inversions:Ensemble",
+            "nested-laplace": "physgen.inversions:NestedLaplace",
+        },
+        "physgen.readers": {
+            "label-image": "physgen.forward_models.stereology.label_image_reader:read_label_image",
         },
     }
 )
@@ -101,7 +115,7 @@ def entries(kind: str) -> tuple[Entry, ...]:
     Parameters
     ----------
     kind : str
-        "forward model", "prior", "noise" or "inversion".
+        "forward model", "prior", "noise", "inversion" or "reader".
     """
     group = GROUPS[kind]
     found = {name: Entry(name, kind, target, "physgen") for name, target in BUILTIN[group].items()}

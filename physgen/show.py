@@ -44,9 +44,10 @@ def show(path: str | Path) -> RenderableType:
 
 
 def _causes(summary: Summary, title: str) -> Table:
-    sizes = ", ".join(f"{d} {n}" for d, n in zip(summary.dims, summary.status.shape, strict=True))
-    trusted = int(summary.trusted.sum())
-    of = f"{trusted:,} trusted observations ({sizes})" if summary.dims else "one observation"
+    trusted, total = int(summary.trusted.sum()), summary.status.size
+    axes = " x ".join(f"{n} of {d}" for d, n in zip(summary.dims, summary.status.shape, strict=True))
+    of = f"{trusted:,} trusted observations of {total:,}" if summary.dims else "one observation"
+    of += f" ({axes})" if len(summary.dims) > 1 else ""
     table = Table(title=f"{escape(title)}: posterior of {of}", caption="Of trusted observations only.")
     table.add_column("cause", style="bold", no_wrap=True)
     table.add_column("units", no_wrap=True)
@@ -87,7 +88,7 @@ def _provenance(attributes: Mapping[str, Any]) -> Table:
     table.add_column(overflow="fold")
     for key, words in _ESSENTIALS.items():
         value = attributes.get(key)
-        if value is not None and str(value):
+        if value is not None and str(value) not in ("", "[]"):
             table.add_row(words, escape(_files(str(value)) if key == "inputs" else str(value)))
     return table
 

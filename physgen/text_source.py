@@ -14,7 +14,7 @@ from .registry import nearest
 from .selection import positions
 from .space import Block
 
-_DIM = "observation"
+_DIM, _ROWS = "observation", "row"
 
 
 class TextSource:
@@ -30,7 +30,12 @@ class TextSource:
 
     def __init__(self, path: Path, section: ObservationsSection, place: str) -> None:
         self.path, self.section, self.place = path, section, place
-        self.dims = (_DIM,)
+        if section.dimension not in (None, _ROWS):
+            raise RecipeError(
+                f"{place}: Invalid dimension {section.dimension!r} of delimited text. It is {_ROWS!r} where all rows "
+                "together are one observation, and left out where each row is one."
+            )
+        self.dims = () if section.dimension else (_DIM,)
         try:
             self.table = pd.read_csv(
                 path, sep=section.separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", engine="c"
@@ -48,24 +53,41 @@ class TextSource:
 
     def block(self, block: Block | None) -> tuple[np.ndarray, list[str] | None]:
         """Values ``(rows, n)`` of a block of observables, and their labels; see `Source`."""
-        if self.section.columns is None and (block is None or block_labels(block) is None):
+        if self.section.columns is None and self.dims and (block is None or block_labels(block) is None):
             raise RecipeError(
                 f"{self.place}: Missing key 'columns'. The forward model does not name its observables, so the "
                 "recipe must list the columns that hold them."
             )
+        if not self.dims:
+            return self._rows(), None
         names = chosen_columns(self.section, block)
         return np.stack([self._numbers(name) for name in names.values()], axis=-1), list(names)
 
     def variable(self, name: str) -> tuple[np.ndarray, str]:
         """Numbers of one column; see `Source`."""
+        if not self.dims:
+            raise RecipeError(
+                f"{self.place}: {name!r} has a value for each row, and all rows are one observation. Give a number."
+            )
         return self._numbers(name), ""
 
     def coordinates(self) -> dict[str, Any]:
         """The columns that the recipe carries along; see `Source`."""
-        return {name: ((_DIM,), self._typed(name), {}) for name in self.section.coordinates}
+        return {name: ((_DIM,), self._typed(name), {}) for name in self.section.coordinates if self.dims}
 
     def close(self) -> None:
         """Nothing to do: the table is in memory."""
+
+    def _rows(self) -> np.ndarray:
+        """The one column ``(rows,)`` whose numbers are the elements of one observation."""
+        chosen = self.section.columns
+        names = list(chosen.values()) if isinstance(chosen, dict) else list(chosen or ())
+        if len(names) != 1:
+            raise RecipeError(
+                f"{self.place}: {len(names)} columns for one observation of all rows. Name the one that holds it in "
+                "the key columns."
+            )
+        return self._numbers(names[0])
 
     def _column(self, name: str) -> pd.Series:
         if name not in self.table.columns:

@@ -13,18 +13,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"physgen": "physgen", "forward_models": "physgen.forward_models", "inversions": "physgen.inversions"}
 
-NOUNS = ("space", "conditions", "random", "rows", "status", "priors", "noise")
+NOUNS = ("space", "conditions", "random", "rows", "status", "panel", "priors", "noise")
 """What the physics may use of the platform."""
 
 INNER = (
     *(f"physgen.{noun}" for noun in NOUNS),
-    *("physgen.problem", "physgen.black_box", "physgen.small_matrices", "physgen.progress", "physgen.provenance"),
+    *("physgen.problem", "physgen.black_box", "physgen.small_matrices", "physgen.progress", "physgen.provenance", "physgen.writing"),
     *("physgen.diagnostics", "physgen.testing", "physgen.forward_models", "physgen.inversions"),
 )
 """Tensors only. All other modules are the edge, where labelled arrays and files may be handled."""
 
-TABLES = ("physgen.forward_models.canopy.tables",)
+TABLES = ("physgen.forward_models.canopy.tables", "physgen.forward_models.stereology.bodies_ct")
 """Read files of the package, and hand tensors on."""
+
+IMAGES = tuple(f"physgen.forward_models.stereology.{name}" for name in ("label_image", "label_image_reader"))
+"""Read and measure pictures, with scikit-image and xarray."""
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "misc"}
 
@@ -92,7 +95,7 @@ def offenders(of: tuple[str, ...], forbidden: tuple[str, ...], allowed: tuple[st
 PHYSICS = tuple(m for m in SOURCES if within(m, ("physgen.forward_models",)))
 METHODS = tuple(m for m in SOURCES if within(m, ("physgen.inversions",)))
 PLATFORM = tuple(m for m in SOURCES if m not in PHYSICS + METHODS)
-TENSORS = tuple(m for m in SOURCES if within(m, INNER) and m not in TABLES)
+TENSORS = tuple(m for m in SOURCES if within(m, INNER) and m not in (*TABLES, *IMAGES))
 
 
 def test_source_is_found() -> None:
@@ -109,7 +112,7 @@ def test_physics_uses_only_a_few_nouns() -> None:
 
 def test_physics_uses_only_torch_and_numpy() -> None:
     allowed = {"torch", "numpy", "scipy", "physgen", "__future__"} | set(sys.stdlib_module_names)
-    modules = [m for m in PHYSICS if m not in TABLES]
+    modules = [m for m in PHYSICS if m not in (*TABLES, *IMAGES)]
     assert [f"{m} imports {n}" for m in modules for n in IMPORTS[m] if n.partition(".")[0] not in allowed] == []
 
 

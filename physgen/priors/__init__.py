@@ -9,13 +9,17 @@ from .gaussian import Gaussian
 from .half_lines import Exponential, HalfCauchy
 from .independent import Independent
 from .normals import LogNormal, Normal
+from .ppca import PPCA
 from .prior import Prior
+from .smooth_field import SmoothField
+from .storage import load_prior, prior_card, save_prior, shipped_priors, storable
 from .stretched import Stretched
 from .student_t import StudentT
 from .truncated_normal import HalfNormal, TruncatedNormal
 from .uniforms import LogUniform, Uniform
 
 __all__ = [
+    "PPCA",
     "Beta",
     "Chain",
     "Conditional",
@@ -31,8 +35,14 @@ __all__ = [
     "LogUniform",
     "Normal",
     "Prior",
+    "SmoothField",
     "Stretched",
     "StudentT",
     "TruncatedNormal",
     "Uniform",
+    "load_prior",
+    "prior_card",
+    "save_prior",
+    "shipped_priors",
+    "storable",
 ]

@@ -76,7 +76,8 @@ class HalfCauchy(Distribution):
     def _encode(self, x: Tensor) -> Tensor:
         (scale,) = like(x, self.scale)
         scale = torch.as_tensor(scale, dtype=x.dtype, device=x.device)
-        return score(torch.atan2(x, scale) * (2 / math.pi), torch.atan2(scale, x) * (2 / math.pi))
+        # not atan2, whose last bit depends on where in memory an element lies
+        return score(torch.atan(x / scale) * (2 / math.pi), torch.atan(scale / x) * (2 / math.pi))
 
     def _log_density(self, x: Tensor) -> Tensor:
         (scale,) = like(x, self.scale)

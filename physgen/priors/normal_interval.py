@@ -132,13 +132,18 @@ def _tail(z: Tensor, a: Tensor, b: Tensor, d: Tensor) -> Tensor:
     e = torch.where(
         (z < 0) | (drop < 1),
         -torch.log1p(cdf(z) * torch.expm1(-drop)),
-        -torch.logaddexp(torch.special.log_ndtr(-z), torch.special.log_ndtr(z) - drop),
+        -_log_add(torch.special.log_ndtr(-z), torch.special.log_ndtr(z) - drop),
     )
     s = 2 * e / (a + torch.sqrt(a * a + 2 * e))  # exact but for the Mills ratio
     for _ in range(_NEWTON_STEPS):
         hazard = math.sqrt(2 / math.pi) / torch.special.erfcx(_SQRT_HALF * (a + s))
         s = s + (_log_survival_ratio(a, s) + e) / hazard
     return s
+
+
+def _log_add(a: Tensor, b: Tensor) -> Tensor:
+    """log(exp(a) + exp(b)); torch.logaddexp's last bit depends on where in memory an element lies."""
+    return torch.maximum(a, b) + torch.log1p(torch.exp(-(a - b).abs()))
 
 
 def _log_survival_ratio(a: Tensor, d: Tensor) -> Tensor:

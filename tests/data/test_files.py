@@ -12,13 +12,13 @@ FILES = sorted(FOLDER.glob("*.nc"))
 
 def test_there_are_files_and_the_readme_lists_them_all():
     readme = (FOLDER / "README.md").read_text()
-    assert len(FILES) == 7
+    assert len(FILES) == 11
     assert all(f"`{path.name}`" in readme for path in FILES)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_file_is_labelled_and_small(path):
-    assert path.stat().st_size < 1_000_000
+    assert path.stat().st_size < 3_000_000
     with xr.open_dataset(path) as data:
         for name in ("title", "source", "licence", "citation", "history"):
             assert data.attrs[name], name

@@ -1,0 +1,58 @@
+"""From sections to solids: what a plane or a slab through a material shows of the bodies in it."""
+
+from .bodies import StarBody
+from .bodies_ct import ct_particles
+from .bodies_ellipsoid import Ellipsoid
+from .bodies_mesh import Mesh
+from .classical import SphereClasses, saltykov, scheil, schwartz_saltykov
+from .expectation_maximisation import expectation_maximisation, likeliest_sizes, likeliest_sizes_of_counts
+from .field import Frame, number_per_area
+from .free_spheres import FreeSpheres
+from .label_image import Sections, measure_sections
+from .microscope import Microscope
+from .polyhedra import box, convex_polyhedron
+from .random_sections import random_sections
+from .section_histogram import SectionHistogram
+from .section_noise import SectionSizes
+from .shape_prior import particle_bodies, particle_shape
+from .sizes import Sizes
+from .spheres import section_cdf, section_density, section_moment, sphere_density
+from .spheres_model import Spheres
+from .spheroids_model import SpheroidSections
+from .spheroids_unfolding import SpheroidClasses, unfold_spheroids
+
+__all__ = [
+    "Ellipsoid",
+    "Frame",
+    "FreeSpheres",
+    "Mesh",
+    "Microscope",
+    "SectionHistogram",
+    "SectionSizes",
+    "Sections",
+    "Sizes",
+    "SphereClasses",
+    "Spheres",
+    "SpheroidClasses",
+    "SpheroidSections",
+    "StarBody",
+    "box",
+    "convex_polyhedron",
+    "ct_particles",
+    "expectation_maximisation",
+    "likeliest_sizes",
+    "likeliest_sizes_of_counts",
+    "measure_sections",
+    "number_per_area",
+    "particle_bodies",
+    "particle_shape",
+    "random_sections",
+    "saltykov",
+    "scheil",
+    "schwartz_saltykov",
+    "section_cdf",
+    "section_density",
+    "section_moment",
+    "sphere_density",
+    "unfold_spheroids",
+]
