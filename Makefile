@@ -18,7 +18,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 .PHONY: help setup demo test test-all lint types format bench clean
 
 help:
-	@echo "make demo      invert 1,283 Sentinel-2 forest plots into $(OUT)/"
+	@echo "make demo      invert 2,661 sections of quartz and 1,283 Sentinel-2 forest plots into $(OUT)/"
 	@echo "make test      the test suite; test-all adds the slow ones"
 	@echo "make lint      ruff; make types: mypy; make format: ruff mends what it can"
 	@echo "make bench     speed beside peers"
@@ -36,8 +36,9 @@ $(STAMP):
 	@touch $@
 
 demo: $(STAMP)
+	$(BIN)/physgen invert examples/quartz_sections.toml --out $(OUT)
 	$(BIN)/physgen invert examples/forest_plots.toml --out $(OUT)
-	@echo "The posterior and its picture are in $(abspath $(OUT)):" && ls -l $(OUT)
+	@echo "The posteriors and their pictures are in $(abspath $(OUT)):" && ls -l $(OUT)
 
 test: $(STAMP)
 	$(PYTEST)

@@ -37,6 +37,8 @@ STATISTICS = {
     "acceptance_fraction": ("share of proposals accepted", ()),
     "log_evidence": ("log evidence", ()),
     "rounds": ("number of importance sampling rounds", ()),
+    "hyper": ("draws of the latents of the hyper-parameters", ("hyper_draw", "hyper_latent")),
+    "nodes": ("number of nodes of the lattice of hyper-parameters", ()),
     "iterations": ("number of linearisations", ()),
     "steps": ("number of steps of each chain", ()),
     "nonfinite": ("number of evaluations that were not finite", ()),

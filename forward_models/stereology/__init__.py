@@ -12,10 +12,14 @@ from .label_image import Sections, measure_sections
 from .microscope import Microscope
 from .polyhedra import box, convex_polyhedron
 from .random_sections import random_sections
+from .section_fit import SectionFit, fit_sections
 from .section_histogram import SectionHistogram
 from .section_noise import SectionSizes
 from .shape_prior import particle_bodies, particle_shape
+from .size_families import family
+from .size_measures import section_sizes
 from .sizes import Sizes
+from .sizes_free import FreeSizes
 from .spheres import section_cdf, section_density, section_moment, sphere_density
 from .spheres_model import Spheres
 from .spheroids_model import SpheroidSections
@@ -24,9 +28,11 @@ from .spheroids_unfolding import SpheroidClasses, unfold_spheroids
 __all__ = [
     "Ellipsoid",
     "Frame",
+    "FreeSizes",
     "FreeSpheres",
     "Mesh",
     "Microscope",
+    "SectionFit",
     "SectionHistogram",
     "SectionSizes",
     "Sections",
@@ -40,6 +46,8 @@ __all__ = [
     "convex_polyhedron",
     "ct_particles",
     "expectation_maximisation",
+    "family",
+    "fit_sections",
     "likeliest_sizes",
     "likeliest_sizes_of_counts",
     "measure_sections",
@@ -53,6 +61,7 @@ __all__ = [
     "section_cdf",
     "section_density",
     "section_moment",
+    "section_sizes",
     "sphere_density",
     "unfold_spheroids",
 ]

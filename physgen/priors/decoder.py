@@ -15,6 +15,7 @@ from ..space import Block, Space
 from .columns import Casts, in_column_blocks
 from .fitting import FitReport, Training, train
 from .frame import Frame
+from .objectives import Objective
 from .prior import Prior
 from .samples import read_samples
 from .storage import storable
@@ -41,7 +42,8 @@ class Decoder(Prior):
     code_dim : int
         How many of the latents, the first ones, are the code; the others are the noise of each cause.
     report : FitReport or None
-        Its losses are minus the evidence lower bound, in nats a sample, of the causes in their units.
+        Its losses are minus the evidence lower bound (or the objective given), in nats a sample, of the causes in their
+        units.
 
     References
     ----------
@@ -72,6 +74,7 @@ class Decoder(Prior):
         hidden: Sequence[int] = (64, 64),
         noise: str = "each",
         scale: str = "each",
+        objective: Objective | None = None,
         training: Training | None = None,
         seed: int = 0,
         progress: Progress = False,
@@ -96,6 +99,9 @@ class Decoder(Prior):
             "common" scale this is the linear autoencoder whose optimum is PPCA (Lucas et al. 2019); constant columns
             are then kept.
 
+        objective : Objective, optional
+            What is made small; minus the evidence lower bound by default.
+
         Returns
         -------
         Decoder
@@ -119,6 +125,9 @@ class Decoder(Prior):
 
         def loss(rows: Sequence[Tensor], stage: int) -> Tensor:
             eps = draw_codes(code, len(rows[0]), seed=seed, stage=stage)
+            if objective is not None:
+                made = network.step(rows[0].mT, rows[1].mT, eps, samples=len(x))
+                return (rows[2].mean() + objective(made)).expand(len(rows[0]))
             seen, prior, posterior = network.terms(rows[0].mT, rows[1].mT, eps)
             return rows[2] - (seen + prior - posterior)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..random import normal, single_stream
+from .autoencoder_terms import Step
 from .columns import total
 from .flow_network import Perceptron
 from .flow_spline import bent
@@ -64,12 +65,18 @@ class AutoencoderNetwork(nn.Module):
         In log q the parameters of the encoder are held, which leaves the mean of the gradient as it is and takes its
         noise away where q is exact (Roeder et al. 2017, eq. 6).
         """
+        step = self.step(w, context, eps)
+        m, log_s = step.mean.detach(), step.log_sd.detach()
+        held = (step.code - m) * (-log_s).exp()
+        return step.seen, total(log_density(step.code)), total(log_density(held) - log_s)
+
+    def step(self, w: Tensor, context: Tensor, eps: Tensor, *, samples: int = 0) -> Step:
+        """What the terms of an objective are made of, at code = m + s eps."""
         m, log_s = self.encode(w, context)
         code = m + log_s.exp() * eps
         mean, log_sd = self.decode(code, context)
         seen = total(log_density((w - mean) * (-log_sd).exp()) - log_sd)
-        held = (code - m.detach()) * (-log_s.detach()).exp()
-        return seen, total(log_density(code)), total(log_density(held) - log_s.detach())
+        return Step(seen, m, log_s, code, samples)
 
 
 def draw_codes(code: int, rows: int, *, seed: int, stage: int) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from physgen.black_box import blackbox
-from physgen.inversions import Ensemble, OptimalEstimation
+from physgen.inversions import Ensemble, NestedLaplace, OptimalEstimation
 from physgen.noise import GaussianNoise
 from physgen.priors import Prior
 from physgen.problem import Problem
@@ -18,6 +18,7 @@ from physgen.status import Status
 
 METHODS = {  # a new inversion is one line here
     "ensemble": Ensemble(draws=10, walkers=16, burn_in=10, max_steps=60, autocorrelation_times=1),
+    "nested-laplace": NestedLaplace(hyper_latents=(1,), draws=50),
     "optimal-estimation": OptimalEstimation(draws=50),
 }
 

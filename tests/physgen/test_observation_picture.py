@@ -62,16 +62,27 @@ def test_spheres_and_their_profiles():
 def test_the_picture_is_drawn(make, tmp_path):
     problem, result = make()
     assert has_picture(problem, 1)
-    assert not has_picture(problem, 2)
+    assert not has_picture(problem, 7)
     out = observation_picture(result, problem, tmp_path / "one.png")
     pixels = matplotlib.image.imread(out)
     assert pixels.shape[1] > 1000
     assert pixels[..., :3].std() > 0.05
 
 
-def test_a_picture_of_one_is_of_one(tmp_path):
+def test_a_few_observations_stand_below_each_other(tmp_path):
     problem, _ = field()
-    result = OptimalEstimation()(problem, torch.zeros(2, 6), seed=1)
-    with pytest.raises(ValueError, match="2 observations"):
+    y = torch.arange(18.0).reshape(3, 6)
+    result = OptimalEstimation()(problem, y, seed=1).labelled("height", height=[1.5, 2.5, 3.5])
+    assert panels_of(result, problem, 2)[1].observed.tolist() == y[2].tolist()
+    one, few = (tmp_path / name for name in ("one.png", "few.png"))
+    observation_picture(field()[1], problem, one)
+    observation_picture(result, problem, few)
+    assert matplotlib.image.imread(few).shape[0] > 2 * matplotlib.image.imread(one).shape[0]
+
+
+def test_a_picture_of_many_is_refused(tmp_path):
+    problem, _ = field()
+    result = OptimalEstimation()(problem, torch.zeros(7, 6), seed=1)
+    with pytest.raises(ValueError, match="7 observations"):
         observation_picture(result, problem, tmp_path / "one.png")
     assert not list(tmp_path.iterdir())

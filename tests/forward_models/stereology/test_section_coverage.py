@@ -55,5 +55,6 @@ def test_a_thin_section_and_a_detection_limit_are_covered_together_and_ignoring_
     for known in seen:
         covered, bias = intervals(INVERSION(problem, y[:50], conditions={known: seen[known]}, seed=1), truth)
         print(f"only {known}: coverage {covered.tolist()}, bias {bias.tolist()}")
-        assert float(bias.abs().max()) > 0.03
-        assert float(covered.min()) < 0.3
+        assert float(bias.abs().max()) > 0.02
+        # five standard deviations, sqrt(0.9 * 0.1 / 50) each, below the 0.9 that honest intervals have
+        assert float(covered.min()) < 0.69
