@@ -56,7 +56,8 @@ def tree() -> set[str]:
             parts = path.relative_to(ROOT / folder).parts
             if not (folder == "physgen" and parts[0] in LINKS):
                 expected.add("/".join((package, *parts)))
-    return expected | {f"physgen/data/{path.name}" for path in (ROOT / "data").glob("*.nc")}
+    carried = (path for path in (ROOT / "data").iterdir() if path.suffix in (".nc", ".safetensors", ".json"))
+    return expected | {f"physgen/data/{path.name}" for path in carried}
 
 
 def test_wheel_equals_tree(wheel: Path) -> None:

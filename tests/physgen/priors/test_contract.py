@@ -30,7 +30,7 @@ from physgen.rows import jacobian
 
 TABLE = {
     "gaussian": lambda: Gaussian([1.0, -2.0], [[2.0, 0.6], [0.6, 1.0]]),
-    "ppca": lambda: PPCA([0.0, 1, 2], [[0.6], [0.8], [0.0]], [2.0], 0.3),
+    "ppca": lambda: PPCA([0.0, 1, 2], [[1.0], [0.0], [0.0]], [2.0], 0.3, causes=("a", "b", "c")),
     "normals": lambda: Independent(a=Normal(1, 2), b=LogNormal(0.3, 0.5), c=HalfNormal(2)),
     "bounded": lambda: Independent(a=Uniform(-1, 3), b=LogUniform(0.1, 20), c=TruncatedNormal(2, 3, 0, 12)),
     "tails": lambda: Independent(a=HalfCauchy(1), b=StudentT(3, 0, 2), c=Exponential(2)),
