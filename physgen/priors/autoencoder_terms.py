@@ -97,7 +97,7 @@ def _aggregate(step: Step) -> tuple[Tensor, Tensor, Tensor]:
     """log q(z | x) ``(B,)``, log q(z) ``(B,)`` and log q(z_j) ``(k, B)``: stratified estimates.
 
     Chen et al. (2018), appendix C.2. Of the N components of q(z) the row's own has the weight 1 / N, the others of the
-    step share the rest.
+    step share the rest alike (the paper gives one of them an odd weight; this is the mean over which one).
     """
     scaled = (step.code[:, :, None] - step.mean[:, None, :]) * (-step.log_sd)[:, None, :].exp()
     pairs = log_density(scaled) - step.log_sd[:, None, :]  # (k, B of the codes, B of the components)

@@ -24,6 +24,9 @@ class Casts:
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._made: dict[tuple[torch.dtype, torch.device], Any] = {}
+        # made here, as a module cannot be cast inside a transform of torch.func
+        for dtype in (torch.float32, torch.float64):
+            self(torch.empty(0, dtype=dtype, device=next(module.parameters()).device))
 
     def __call__(self, like: Tensor) -> Any:
         """The module with the dtype and device of a tensor."""

@@ -134,7 +134,9 @@ def whiten_without_the_variance(self, y, prediction):
             "With nothing measured log_prob is -3",
         ),
         (
-            noise(log_prob=lambda self, y, f: torch.distributions.Normal(f, 0.1, validate_args=True).log_prob(y).sum(-1)),
+            noise(
+                log_prob=lambda self, y, f: torch.distributions.Normal(f, 0.1, validate_args=True).log_prob(y).sum(-1)
+            ),
             "raised ValueError",
         ),
         (noise(log_prob=nan_passes), "log_prob is not finite when an element of y is NaN"),
