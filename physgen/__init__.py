@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from .noise import Noise as Noise
     from .noise import PoissonNoise as PoissonNoise
     from .noise import StudentTNoise as StudentTNoise
+    from .priors import ICA as ICA
     from .priors import PPCA as PPCA
     from .priors import Beta as Beta
+    from .priors import CausalFlow as CausalFlow
     from .priors import Chain as Chain
     from .priors import Conditional as Conditional
+    from .priors import Decoder as Decoder
     from .priors import Distribution as Distribution
     from .priors import Empirical as Empirical
     from .priors import Exponential as Exponential
+    from .priors import Flow as Flow
     from .priors import Gamma as Gamma
     from .priors import Gaussian as Gaussian
     from .priors import HalfCauchy as HalfCauchy
@@ -51,7 +55,8 @@ _HOME = {
     "black_box": ("blackbox",),
     "noise": ("CorrelatedGaussianNoise", "GaussianNoise", "Noise", "PoissonNoise", "StudentTNoise"),
     "priors": (
-        *("Beta", "Chain", "Conditional", "Distribution", "Empirical", "Exponential", "Gamma", "Gaussian"),
+        *("Beta", "CausalFlow", "Chain", "Conditional", "Decoder", "Distribution", "Empirical", "Exponential", "Flow"),
+        *("Gamma", "Gaussian", "ICA"),
         *("HalfCauchy", "HalfNormal", "Independent", "LogNormal", "LogUniform", "Normal", "PPCA", "Prior"),
         *("SmoothField", "Stretched", "StudentT", "TruncatedNormal", "Uniform", "load_prior", "save_prior"),
     ),

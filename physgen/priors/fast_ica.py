@@ -8,7 +8,7 @@ from torch import Tensor
 from ..random import normal, single_stream
 
 _ROUNDS, _TOLERANCE = 1000, 1e-10
-_STAGE = 1 << 36  # of the rotation that the iteration starts from
+_STAGE = 1 << 37  # of the rotation that the iteration starts from
 
 
 def whiten(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
