@@ -21,8 +21,14 @@ from .status import Status
 DRAWS = ("chain", "draw")
 
 STATISTICS = {
-    "latent_mean": ("centre of the posterior in latent space: the mode of optimal estimation, the mean of a chain", ("latent",)),
-    "latent_covariance": ("covariance of the posterior in latent space: of its Laplace approximation, or of a chain", ("latent", "latent_2")),
+    "latent_mean": (
+        "centre of the posterior in latent space: the mode of optimal estimation, the mean of a chain",
+        ("latent",),
+    ),
+    "latent_covariance": (
+        "covariance of the posterior in latent space: of its Laplace approximation, or of a chain",
+        ("latent", "latent_2"),
+    ),
     "averaging_kernel": ("averaging kernel in latent space", ("latent", "latent_2")),
     "dofs": ("degrees of freedom for signal", ()),
     "information_content": ("information content (nats)", ()),

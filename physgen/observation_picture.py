@@ -61,7 +61,7 @@ def observation_picture(result: Result, problem: Problem, out: str | Path) -> Pa
     rows = [panels_of(result, problem, number) for number in range(count)]
     columns = max(len(row) for row in rows)
     figure = Figure(figsize=(5.2 * columns, 1.2 + 3.0 * count), layout="constrained")
-    parts = np.atleast_1d(figure.subfigures(count, 1))
+    parts = figure.subfigures(count, 1, squeeze=False)[:, 0]
     for number, (part, row) in enumerate(zip(parts, rows, strict=True)):
         part.suptitle(_title(result, number), fontsize=10)
         for axes, panel in zip(part.subplots(1, columns, squeeze=False)[0], row, strict=False):

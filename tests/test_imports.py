@@ -18,7 +18,14 @@ NOUNS = ("space", "conditions", "random", "rows", "status", "panel", "priors", "
 
 INNER = (
     *(f"physgen.{noun}" for noun in NOUNS),
-    *("physgen.problem", "physgen.black_box", "physgen.small_matrices", "physgen.progress", "physgen.provenance", "physgen.writing"),
+    *(
+        "physgen.problem",
+        "physgen.black_box",
+        "physgen.small_matrices",
+        "physgen.progress",
+        "physgen.provenance",
+        "physgen.writing",
+    ),
     *("physgen.diagnostics", "physgen.testing", "physgen.forward_models", "physgen.inversions"),
 )
 """Tensors only. All other modules are the edge, where labelled arrays and files may be handled."""

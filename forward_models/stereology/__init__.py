@@ -9,6 +9,8 @@ from .expectation_maximisation import expectation_maximisation, likeliest_sizes,
 from .field import Frame, number_per_area
 from .free_spheres import FreeSpheres
 from .label_image import Sections, measure_sections
+from .learned_kernel import SectionKernel, section_classes
+from .learned_stereology import SizedPrior, SizeMap, learn_size
 from .microscope import Microscope
 from .polyhedra import box, convex_polyhedron
 from .random_sections import random_sections
@@ -34,8 +36,11 @@ __all__ = [
     "Microscope",
     "SectionFit",
     "SectionHistogram",
+    "SectionKernel",
     "SectionSizes",
     "Sections",
+    "SizeMap",
+    "SizedPrior",
     "Sizes",
     "SphereClasses",
     "Spheres",
@@ -48,6 +53,7 @@ __all__ = [
     "expectation_maximisation",
     "family",
     "fit_sections",
+    "learn_size",
     "likeliest_sizes",
     "likeliest_sizes_of_counts",
     "measure_sections",
@@ -59,6 +65,7 @@ __all__ = [
     "scheil",
     "schwartz_saltykov",
     "section_cdf",
+    "section_classes",
     "section_density",
     "section_moment",
     "section_sizes",
