@@ -10,8 +10,8 @@ vertical axis through its centre (the laser's polarisation).
 - Bins of 2 x 2 pixels keep the file small; the rings are wider. Offsets and heights are those of the bins' middles.
 - The counts scatter more than a Poisson distribution does: squared differences of two quadrants exceed their sum by
   the factor `dispersion`, which is measured here, in bins of more than 20 counts (it is about 1.1 where the image is
-  dark; an uneven gain of the detector may be the reason). `events` are the folded counts divided by it and rounded: as many
-  events as have the relative scatter that was found, for a Poisson likelihood.
+  dark; an uneven gain of the detector may be the reason). `events` are the folded counts divided by it and rounded:
+  as many events as have the relative scatter that was found, for a Poisson likelihood.
 
     python data/build/velocity_map_image.py o2_velocity_map_image.txt.bz2 data/velocity_map_image.nc
 """
