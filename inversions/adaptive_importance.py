@@ -15,6 +15,7 @@ from physgen.small_matrices import cholesky, inverse, solve
 from physgen.status import Status
 
 from .levenberg_marquardt import quadratic_model
+from .resampling import systematic
 from .student_mixture import StudentMixture, around, effective, log_sum_exp, mixture
 
 _STAGE = 16  # random stages of this method begin here; earlier ones belong to the search for modes
@@ -133,11 +134,7 @@ def sample_posterior(
         if rows.numel():
             at = active[rows]
             out.z[at] = _resample(z[rows], _unbiased(weight[rows]), draws, index[at], seed, stretch)
-            out.best[at] = (
-                z[rows]
-                .gather(1, torch.nan_to_num(target[rows], nan=-torch.inf).argmax(-1)[:, None, None].expand(-1, 1, k))
-                .squeeze(1)
-            )
+            out.best[at] = z[rows, torch.nan_to_num(target[rows], nan=-torch.inf).argmax(-1)]
             out.status[at], out.k_hat[at], out.ess[at] = status[rows], k_hat[rows], ess[rows]
             out.log_evidence[at] = torch.logsumexp(log_weight[rows], -1) - torch.log(mean.new_tensor(z.shape[1]))
             out.rounds[at] = number + 1
@@ -267,12 +264,8 @@ def _unbiased(weight: Tensor) -> Tensor:
 
 
 def _resample(z: Tensor, weight: Tensor, draws: int, index: Tensor, seed: int, stretch: bool) -> Tensor:
-    """Systematic resampling (Kitagawa 1996) of `draws` latents for each observation, in shuffled order."""
-    offset = uniform((1,), index, seed=seed, stage=_STAGE - 1, dtype=torch.float64)
-    order = uniform((draws,), index, seed=seed, stage=_STAGE - 2).argsort(-1)
-    cumulative = weight.to(torch.float64).cumsum(-1)
-    ladder = (torch.arange(draws, dtype=torch.float64, device=z.device) + offset) / draws * cumulative[:, -1:]
-    pick = torch.searchsorted(cumulative, ladder).clamp(max=z.shape[1] - 1).gather(-1, order)
+    """Resample `draws` latents for each observation; stretched about their mean by what so few draws leave out."""
+    pick = systematic(weight, draws, index, seed=seed, stages=(_STAGE - 1, _STAGE - 2))
     drawn = z.gather(1, pick[..., None].expand(-1, -1, z.shape[-1]))
     if not stretch:
         return drawn

@@ -30,7 +30,7 @@ class Search:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The modes of B observations, fewer than J each.
+    """The modes of B observations, at most J each.
 
     Attributes
     ----------

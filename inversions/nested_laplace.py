@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,6 @@ from torch import Tensor
 from physgen.diagnostics.psis import pareto_smooth
 from physgen.problem import Posterior, Problem
 from physgen.progress import advancing
-from physgen.provenance import collect
 from physgen.random import normal, uniform
 from physgen.result import Result
 from physgen.small_matrices import triangular_inverse
@@ -31,9 +30,10 @@ from .conditional_laplace import (
     order_of,
     precision_factor,
 )
-from .inversion import prepare
+from .inversion import conclude, prepare
 from .laplace_mixture import Component, Drawn, Part, anneal, share_out, spread
-from .optimal_estimation import chi2
+from .mode_search import chi2
+from .resampling import systematic
 
 _STAGE = 1 << 20  # random stages of this method begin here
 _SHARE, _NORMALS, _STARTS, _PICK, _ORDER, _CELL, _ANNEAL = range(_STAGE, _STAGE + 7)
@@ -200,22 +200,11 @@ class NestedLaplace:
         return out | {"status": screen.clone()}
 
     def _result(self, posterior: Posterior, parts: list[dict[str, Tensor]], seed: int, started: datetime) -> Result:
-        batch, problem = posterior.batch, posterior.problem
+        batch = posterior.batch
         joint = {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
         joint = {name: v.reshape((*batch, *v.shape[1:])) for name, v in joint.items()}
         samples = joint.pop("samples").movedim(len(batch), 0)[None]
-        return Result(
-            samples=samples,
-            status=joint.pop("status"),
-            stats=joint,
-            causes=problem.prior.causes,
-            y=posterior.y,
-            conditions=posterior.conditions,
-            observables=problem.observables,
-            condition_space=getattr(problem.forward, "conditions", None),
-            settings={"method": type(self).__name__, **asdict(self)},
-            provenance=collect(seed=seed, problem=problem, inversion=self, started=started),
-        )
+        return conclude(self, posterior, samples, joint, seed=seed, started=started)
 
 
 class _Chunk:
@@ -378,13 +367,9 @@ class _Chunk:
         return status
 
     def _chosen(self, drawn: Drawn, weight: Tensor, lattice: HyperLattice) -> dict[str, Tensor]:
-        """Draws of causes and hyper-parameters by systematic resampling (Kitagawa 1996), in shuffled order."""
+        """Draws of causes and hyper-parameters by systematic resampling."""
         count = self.settings.draws
-        offset = uniform((1,), self.index, seed=self.seed, stage=_PICK)
-        order = uniform((count,), self.index, seed=self.seed, stage=_ORDER).argsort(-1)
-        total = weight.to(torch.float64).cumsum(-1)
-        ladder = (torch.arange(count, dtype=torch.float64, device=weight.device) + offset) / count * total[:, -1:]
-        pick = torch.searchsorted(total, ladder).clamp(max=weight.shape[-1] - 1).gather(-1, order)[..., None]
+        pick = systematic(weight, count, self.index, seed=self.seed, stages=(_PICK, _ORDER))[..., None]
         out = {"samples": drawn.x.gather(1, pick.expand(-1, -1, drawn.x.shape[-1]))}
         if not self.places:
             return out
