@@ -144,10 +144,11 @@ class SectionSizes(Noise):
     def panels(self, prediction: Tensor, y: Tensor, **conditions: Tensor) -> list[Panel]:
         """The histogram of the sizes, and those of lists of as many that the posterior predicts; see `Panel`."""
         seen = y[~torch.isnan(y)]
-        edges = torch.linspace(0, 1.02 * float(seen.max()), 31).to(seen)
+        classes = max(5, round(2 * len(seen) ** (1 / 3)))  # the rule of Rice University
+        edges = torch.linspace(0, 1.02 * float(seen.max()), classes + 1).to(seen)
         like = seen.expand(len(prediction), -1)
         again = self.sample(prediction, seed=0, like=like, **{k: v.expand(len(like)) for k, v in conditions.items()})
-        counts = torch.stack([torch.histc(row, 30, 0.0, float(edges[-1])) for row in (seen, *again)])
+        counts = torch.stack([torch.histc(row, classes, 0.0, float(edges[-1])) for row in (seen, *again)])
         density = counts / (len(seen) * (edges[1] - edges[0]))
         unit = "um2" if self.measure == "area" else "um"
         label = f"{self.measure} ({unit})"
