@@ -91,7 +91,8 @@ def panels_of(result: Result, problem: Problem, number: int = 0) -> list[Panel]:
 
 def _of(value: Tensor, batch: int, shape: torch.Size, number: int) -> Tensor:
     """A condition of one observation, from that of all."""
-    return value.expand(*shape, *value.shape[batch:]).reshape(-1, *value.shape[batch:])[number]
+    own = tuple(value.shape[batch:])
+    return value.expand((*shape, *own)).reshape(-1, *own)[number]
 
 
 def _spread(conditions: dict[str, Tensor], count: int) -> dict[str, Tensor]:

@@ -69,6 +69,14 @@ def test_the_picture_is_drawn(make, tmp_path):
     assert pixels[..., :3].std() > 0.05
 
 
+def test_conditions_of_a_single_observation(tmp_path):
+    problem, _ = spheres()
+    _, y = problem.simulate(1, seed=2, smallest=8.0)
+    result = OptimalEstimation()(problem, y[0], conditions={"smallest": 8.0}, seed=1)
+    assert bool((panels_of(result, problem)[1].draws[:, 0] < 0.02).all())  # nothing below the limit
+    assert observation_picture(result, problem, tmp_path / "one.png").exists()
+
+
 def test_a_few_observations_stand_below_each_other(tmp_path):
     problem, _ = field()
     y = torch.arange(18.0).reshape(3, 6)
