@@ -15,6 +15,7 @@ DF = 6  # of the Student components
 WATCH = 0.2  # share of those that watch the tails of Laplace approximations
 WIDE = 0.3  # share of the one that watches the tails of draws
 INFLATION = 2.0  # of its covariance
+_HELD = 1 << 18  # numbers at once: what stays in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +59,19 @@ class StudentMixture:
         s = normals.shape[1]
         strata = (torch.arange(s, dtype=normals.dtype, device=normals.device) + 0.5) / s
         which = (strata > self.weight.cumsum(-1)[..., None]).sum(1)  # (B, S); C stands for the prior
-        z = normals
+        z = normals.clone()  # those of the prior
         for c, df in enumerate(self.df):
-            heavy = normals
+            places = torch.nonzero((which == c).any(0)).squeeze(-1)  # a run of strata, nearly the same for all
+            if not places.numel():
+                continue
+            # in float64 a product of other rows could round differently, and answers are the same to the bit
+            run = slice(int(places[0]), int(places[-1]) + 1) if z.dtype == torch.float32 else slice(None)
+            heavy, here = normals[:, run], (which[:, run] == c)[..., None]
             if df:
-                heavy = normals * torch.sqrt(-0.5 * df / torch.log(uniforms[..., : df // 2]).sum(-1, keepdim=True))
+                radius = torch.log(uniforms[:, run, : df // 2]).sum(-1, keepdim=True)
+                heavy = heavy * torch.sqrt(-0.5 * df / radius)
             draw = self.mean[:, c, None] + product(heavy, self.factor[:, c].mT)
-            z = torch.where((which == c)[..., None], draw, z)
+            z[:, run] = torch.where(here, draw, z[:, run])
         return z
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -84,11 +91,15 @@ class StudentMixture:
 
     def _distances(self, z: Tensor) -> Tensor:
         """Squared distance (B, S, C) of z (B, S, k) from the centre of every component."""
-        inverse = triangular_inverse(self.factor)  # (B, C, k, k): all components in one product
+        inverse = triangular_inverse(self.factor).flatten(1, 2).mT  # (B, k, C k): all components in one product
         batch, count, k = self.mean.shape
-        white = product(z, inverse.flatten(1, 2).mT).reshape(batch, -1, count, k)
-        white = white - product(inverse, self.mean[..., None]).reshape(batch, 1, count, k)
-        return (white * white).contiguous().sum(-1)
+        own = inverse.reshape(batch, k, count, k).transpose(1, 2)
+        centre = product(self.mean[:, :, None], own).reshape(batch, 1, -1)
+        each = torch.eye(count, dtype=z.dtype, device=z.device).repeat_interleave(k, 0)  # sums over the k of each
+        rows = max(1, _HELD // (z.shape[1] * count * k))
+        parts = zip(z.split(rows), inverse.split(rows), centre.split(rows), strict=True)
+        white = (product(z_rows, factor) - middle for z_rows, factor, middle in parts)
+        return torch.cat([product(w * w, each.expand(len(w), -1, -1)) for w in white])
 
 
 def log_sum_exp(parts: list[Tensor]) -> Tensor:
@@ -116,6 +127,9 @@ def around(mean: Tensor, covariance: Tensor, share: Tensor, defence: float) -> S
     defence : float
         Share of the prior.
     """
+    if mean.dtype == torch.float32:  # in float64 products of other shapes could differ in the last bit
+        used = torch.nonzero((share > 0).any(0)).squeeze(-1)
+        mean, covariance, share = mean[:, used], covariance[:, used], share[:, used]
     identity = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
     precision = inverse(cholesky(covariance))
     wide = inverse(cholesky(identity + 0.25 * (precision - identity)))
