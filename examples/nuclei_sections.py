@@ -5,9 +5,11 @@ microscope would see: the profiles in these planes. From them follow the sizes o
 classes; maximum likelihood by EM, smoothed) and as prolate spheroids with log-normal sizes (posterior). The 3D labels
 then tell what is true.
 
-The posterior is narrower than it should be: some nuclei are cut more than once, which the counting noise takes for
-independent profiles; a log-normal law has small nuclei that are not there; and nuclei are spheroids of random direction
-only roughly.
+Planes this close cut most nuclei more than once, and profiles of one nucleus are no independent evidence. Which
+profiles belong together the labels tell (in a microscope, neighbouring planes do): the counts of profiles then vary
+as many times more than Poisson's as the profiles of a nucleus have fellows, k on average weighted by k, and the noise
+of the posterior is negative binomial with that excess. What remains: a log-normal law has small nuclei that are not
+there, and nuclei are spheroids of random direction only roughly.
 
 Voxels are assumed to be cubic, which the source does not say, and their edge is the unit of length.
 
@@ -32,7 +34,7 @@ from physgen.forward_models.stereology.expectation_maximisation import Likeliest
 from physgen.forward_models.stereology.label_image import Sections, measure_sections
 from physgen.forward_models.stereology.spheroids_model import SpheroidSections
 from physgen.inversions import OptimalEstimation
-from physgen.noise import PoissonNoise
+from physgen.noise import NegativeBinomialNoise
 from physgen.result import Result
 
 SPACING = 8  # voxels between planes: each nucleus is cut by about two of each direction
@@ -72,6 +74,13 @@ def truth(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array(diameters), np.array(numbers)
 
 
+def fellows(images: list[np.ndarray]) -> float:
+    """By how much counts vary more than Poisson's, ``sum k^2 / sum k``, of nuclei that are seen k times."""
+    labels = np.concatenate([np.unique(image[image > 0]) for image in images])
+    k = np.unique(labels, return_counts=True)[1]
+    return float((k**2).sum() / k.sum())
+
+
 def histogram(sections: list[Sections]) -> tuple[Tensor, Tensor]:
     """Whole profiles by classes of smaller semi-axis and aspect, and which share of all in a class they are.
 
@@ -86,7 +95,7 @@ def histogram(sections: list[Sections]) -> tuple[Tensor, Tensor]:
     return torch.as_tensor(table.ravel()), torch.as_tensor(np.repeat(share, table.shape[1]))
 
 
-def posterior(counts: Tensor, share: Tensor, area: float) -> tuple[pg.Problem, Result]:
+def posterior(counts: Tensor, share: Tensor, area: float, together: float) -> tuple[pg.Problem, Result]:
     """Number, sizes and aspects of prolate spheroids, given the histogram."""
     prior = pg.Independent(
         number=pg.LogNormal(1e-5, 1.5),
@@ -96,7 +105,7 @@ def posterior(counts: Tensor, share: Tensor, area: float) -> tuple[pg.Problem, R
         aspect_sd=pg.LogNormal(0.5, 0.5),
     )
     model = SpheroidSections(SIZE_CLASSES, ASPECT_CLASSES, "prolate", unit="voxel")
-    problem = pg.Problem(model, prior, PoissonNoise(exposure=share))
+    problem = pg.Problem(model, prior, NegativeBinomialNoise(0.0, together - 1, exposure=share))
     return problem, OptimalEstimation()(problem, counts, conditions={"area": area}, seed=1)
 
 
@@ -160,7 +169,8 @@ def main(path: str) -> dict[str, Any]:
     classes = saltykov(d[use], 10, area=area, weights=weight[use])
     likeliest = likeliest_sizes(d[use], 20, area=area, smallest=SMALLEST, weights=weight[use], smoothing=3)
     counts, share = histogram(sections)
-    problem, result = posterior(counts, share, area)
+    together = fellows(images)
+    problem, result = posterior(counts, share, area, together)
     draws = result.draws
     true, number = truth(label)
     exact = np.array([number[true <= x].sum() for x in GRID]) / number.sum()
@@ -169,6 +179,7 @@ def main(path: str) -> dict[str, Any]:
     found = {
         "status": int(result.status),
         "profiles": int(use.sum()),
+        "variance of counts over Poisson's": together,
         "true mean": float((true * number).sum() / number.sum()),
         "true number": float(number.sum()),
         "number": draws[:, 0].quantile(torch.tensor([0.05, 0.5, 0.95])).tolist(),

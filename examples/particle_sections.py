@@ -51,19 +51,21 @@ def draw_body(figure: plt.Figure, column: int, body: StarBody, seed: int) -> Non
     """A particle with its cuts on top, the sections below, side by side."""
     mesh = body.mesh()
     vertices, faces = mesh.vertices.numpy(), mesh.faces.numpy()
-    solid = figure.add_subplot(3, SHOWN, column + 1, projection="3d")
-    solid.plot_trisurf(*vertices.T, triangles=faces, color="#d8d2c4", edgecolor="none", alpha=0.55, shade=True)
-    flat = figure.add_subplot(3, SHOWN, SHOWN + column + 1)
+    left, width = 0.01 + 0.98 * column / SHOWN, 0.98 / SHOWN
+    solid = figure.add_axes((left, 0.63, width, 0.38), projection="3d")
+    skin = solid.plot_trisurf(*vertices.T, triangles=faces, color="#d8d2c4", edgecolor="none", alpha=0.55, shade=True)
+    skin.set_clip_on(False)  # axes of three dimensions are mostly empty: it may reach over their edges
+    flat = figure.add_axes((left, 0.505, width, 0.13))
     sections = random_sections(mesh, PLANES, seed=seed)
     for k in range(PLANES):
         n, p = sections.normal[k], float(sections.offset[k])
         segments = outline(vertices, faces, n.numpy(), p)
         axes = torch.stack(plane_axes(n)).numpy()
         for a, b in segments:
-            solid.plot(*np.stack([a, b]).T, color=COLOURS[k], linewidth=1.5, zorder=10)
+            solid.plot(*np.stack([a, b]).T, color=COLOURS[k], linewidth=1.5, zorder=10, clip_on=False)
             flat.plot(*(np.stack([a, b]) @ axes.T + [2.9 * k, 0]).T, color=COLOURS[k], linewidth=1)
     solid.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), zlim=(-1.5, 1.5))
-    solid.set_box_aspect((1, 1, 1), zoom=1.4)
+    solid.set_box_aspect((1, 1, 1), zoom=1.42)
     solid.view_init(25, -60)
     solid.set_axis_off()
     flat.set(xlim=(-1.7, 7.5), ylim=(-2, 2))
@@ -101,11 +103,10 @@ def main() -> None:
     for what, values in (("prior", drawn), ("real sand", measured), ("balls", ball)):
         print(f"{what:10s} mean {values.mean():.4f}, standard deviation {values.std():.4f} ({len(values)} sections)")
 
-    figure = plt.figure(figsize=(13, 7.5))
+    figure = plt.figure(figsize=(13, 6.2))
     for column in range(SHOWN):
         draw_body(figure, column, StarBody(bodies.coefficients[column], resolution=16), seed=column)
-    draw_areas(figure.add_axes((0.09, 0.08, 0.86, 0.3)), drawn, measured)
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.05, wspace=0.02, hspace=0.02)
+    draw_areas(figure.add_axes((0.05, 0.09, 0.93, 0.37)), drawn, measured)
     figure.savefig(out, dpi=110)
     print(out)
 

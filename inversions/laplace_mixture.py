@@ -223,7 +223,10 @@ def share_out(lattice: HyperLattice, row: int, offset: float, count: int) -> Ite
 
 
 def spread(hyper: Tensor, within: Tensor, spacing: Tensor) -> Tensor:
-    """Draws ``(B, S, d)`` at nodes spread over the cells around them, their mean and variance kept."""
+    """Draws ``(B, S, d)`` at nodes spread between them by a hat function, their mean and variance kept.
+
+    The density between nodes is then linear; `within` is a sum of two uniform numbers, from -1 to 1, of variance 1/6.
+    """
     mean, variance = hyper.mean(1, keepdim=True), hyper.var(1, keepdim=True, correction=0)
-    shrink = torch.sqrt(variance / (variance + spacing.square() / 12))
+    shrink = torch.sqrt(variance / (variance + spacing.square() / 6))
     return mean + shrink * (hyper + within * spacing - mean)

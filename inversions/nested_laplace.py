@@ -33,6 +33,7 @@ from .conditional_laplace import (
 from .inversion import conclude, prepare
 from .laplace_mixture import Component, Drawn, Part, anneal, share_out, spread
 from .mode_search import chi2
+from .mode_transfer import transferred
 from .resampling import systematic
 
 _STAGE = 1 << 20  # random stages of this method begin here
@@ -263,7 +264,7 @@ class _Chunk:
         """Fit some observations at a node; their log densities."""
         values = torch.tensor(coordinates(node), dtype=self.posterior.y.dtype, device=self.posterior.y.device)
         here = given(self.posterior.select(rows), self.places, values)
-        warm = self._nearest(node, rows)[None]
+        warm = self._warm(here, node, rows)[None]
         start = torch.cat([torch.zeros_like(warm), warm, self.starts[:, rows]])
         fits = fit(here, start, values, iterations=self.settings.iterations, tolerance=self.settings.tolerance)
         for store, value, blank in (
@@ -280,12 +281,16 @@ class _Chunk:
         self.best_hyper[at] = values
         return fits.log_density
 
-    def _nearest(self, node: Node, rows: Tensor) -> Tensor:
-        """Of each observation the mode at the nearest node where it has one, else the prior's centre."""
+    def _warm(self, here: Posterior, node: Node, rows: Tensor) -> Tensor:
+        """Of each observation the mode at the nearest node where it has one, carried over; else the prior's centre."""
         out, found = torch.zeros_like(self.best_mode[rows]), torch.zeros_like(rows, dtype=torch.bool)
         for other in sorted(self.modes, key=lambda n: (math.dist(n, node), n)):
-            new = ~found & torch.isfinite(self.log_density[other][rows])
-            out[new], found = self.modes[other][rows[new]], found | new
+            new = torch.nonzero(~found & torch.isfinite(self.log_density[other][rows])).squeeze(-1)
+            values = self.best_hyper.new_tensor(coordinates(other))
+            for part in new.split(block_rows(here)) if len(new) else ():
+                there = given(self.posterior.select(rows[part]), self.places, values)
+                out[part] = transferred(there, self.modes[other][rows[part]], here.select(part))
+            found[new] = True
             if bool(found.all()):
                 break
         return out
@@ -375,5 +380,6 @@ class _Chunk:
             return out
         hyper = drawn.hyper.gather(1, pick.expand(-1, -1, len(self.places)))
         spacing = [lattice.spacing(b) for b in range(len(self.index))]
-        within = uniform((count, len(self.places)), self.index, seed=self.seed, stage=_CELL, dtype=hyper.dtype) - 0.5
+        pairs = uniform((count, len(self.places), 2), self.index, seed=self.seed, stage=_CELL, dtype=hyper.dtype)
+        within = pairs.sum(-1) - 1
         return out | {"hyper": spread(hyper, within, hyper.new_tensor(spacing)[:, None])}

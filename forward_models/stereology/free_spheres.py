@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from physgen.panel import Panel
 from physgen.space import Block, Coordinate, Space
 
 from .sizes_free import FreeSizes
@@ -24,7 +25,7 @@ class FreeSpheres:
     smooth::
 
         model = FreeSpheres(low=2.0, high=200.0)
-        problem = Problem(model, SmoothField(forward=model), SectionSizes(model.sizes))
+        problem = Problem(model, SmoothField(forward=model), SectionSizes(**model.noise_settings))
         result = NestedLaplace()(problem, diameters)
 
     How many small spheres there are, a plane hardly tells: it seldom meets them, and the answer's bands widen there.
@@ -60,6 +61,11 @@ class FreeSpheres:
         half = 0.5 if self.size == "diameter" else 1.0
         return FreeSizes(half * self.low, half * self.high, self.knots)
 
+    @property
+    def noise_settings(self) -> dict[str, FreeSizes]:
+        """What the noise must have in common with the model; a recipe passes it on."""
+        return {"sizes": self.sizes}
+
     @cached_property
     def causes(self) -> Space:
         """``log_density``, with its knots as ln(size) and as sizes."""
@@ -81,8 +87,23 @@ class FreeSpheres:
         """The values at the knots ``(*, K)``, less their mean, which means nothing."""
         return x - x.mean(-1, keepdim=True)
 
+    def jacobian(self, x: Tensor, /) -> tuple[Tensor, Tensor]:
+        """The same, and its derivatives ``(R, K, K)`` by the causes ``(R, K)``."""
+        centred = torch.eye(self.knots, dtype=x.dtype, device=x.device) - 1 / self.knots
+        return self(x), centred.expand(*x.shape, self.knots)
+
     def density(self, x: Tensor, size: Tensor) -> Tensor:
         """Density of the sizes ``(m,)``, per um, of causes ``(*, K)``: ``(*, m)``."""
         half = 0.5 if self.size == "diameter" else 1.0
         theta, R = self(x), (half * size).to(x)
         return half * self.sizes.density(R.expand(*theta.shape[:-1], len(R)), theta)
+
+    def panels(self, x: Tensor) -> list[Panel]:
+        """The density of the sizes, per um, of causes ``(S, K)``; see `Panel`."""
+        size = torch.linspace(self.low, self.high, 400).to(x)
+        density = self.density(x, size)
+        # the tail beyond what one draw in two has fallen to a thousandth is an empty picture
+        shown = density.median(0).values > 1e-3 * density.median(0).values.max()
+        last = int(torch.nonzero(shown).max()) + 1
+        label = f"{self.size} (um)"
+        return [Panel(f"{self.size} of the spheres", label, "density (um-1)", size[:last], density[:, :last])]

@@ -86,6 +86,11 @@ def _stack(path: Path) -> np.ndarray:
         from skimage.io import imread
 
         labels = imread(path)
+        if labels.dtype.kind not in "iub":
+            raise TypeError(
+                f"Invalid label image {path.name} of type {labels.dtype}. Give whole numbers: one for each profile, "
+                "0 outside."
+            )
     if labels.ndim not in (2, 3):
         raise ValueError(f"Invalid label image of shape {labels.shape}. Give (rows, columns) or a stack of them.")
     return labels if labels.ndim == 3 else labels[None]

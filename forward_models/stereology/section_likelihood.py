@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from .microscope import Microscope, log_profiles
+from .section_grid import SectionGrid
 from .section_interpolation import Nodes
 from .sizes import Sizes
 
 _DEGREES = (40, 64, 128, 256, 512)
 _BLOCK = 1 << 18  # numbers that stay in the cache
 _CHORDS = 8
+_GRID_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,8 @@ def log_rates(profiles: Profiles, owner: Tensor, sizes: Sizes, theta: Tensor, mi
     """
     out = torch.zeros(len(theta), dtype=theta.dtype, device=theta.device)
     pending = torch.arange(len(theta), device=theta.device)
+    if sizes.section_grid is not None and theta.dtype == torch.float64 and microscope.cap_angle is None:
+        return _log_rates_on_grid(profiles, owner, sizes, sizes.section_grid, theta, microscope)
     for degree in _DEGREES if sizes.smooth and theta.dtype == torch.float64 else ():
         if not len(pending) or 2 * degree > profiles.r.shape[-1]:
             break
@@ -88,6 +92,34 @@ def log_rates(profiles: Profiles, owner: Tensor, sizes: Sizes, theta: Tensor, mi
     return out
 
 
+def _log_rates_on_grid(
+    profiles: Profiles, owner: Tensor, sizes: Sizes, grid: SectionGrid, theta: Tensor, microscope: Microscope
+) -> Tensor:
+    """The same, on the grid that the family has; radii beyond it, which no sphere shows, are taken one by one."""
+    within = profiles.r <= grid.r[-1]
+    weight = grid.weights(torch.where(within, profiles.r, 1), profiles.mask & within)
+    total, beyond = (profiles.r.log() * (profiles.mask & within)).sum(-1), profiles.mask & ~within
+    parts = []
+    for rows in torch.arange(len(theta), device=theta.device).split(_GRID_ROWS):
+        t = None if microscope.thickness is None else microscope.thickness[rows]
+        values = grid.rates(theta[rows], t)
+        parts.append((weight[owner[rows]] * values).sum(-1) + total[owner[rows]])
+    out = torch.cat(parts)
+    for row in torch.nonzero(beyond.any(-1)[owner]).flatten().tolist():
+        r = profiles.r[owner[row]][beyond[owner[row]]]
+        one = torch.tensor([row], device=theta.device)
+        out = out.index_add(0, one, log_profiles(r[None], sizes, theta[one], at(microscope, one)).sum(-1))
+    return out
+
+
+def profile_rates(r: Tensor, sizes: Sizes, theta: Tensor, microscope: Microscope) -> Tensor:
+    """`log_profiles` of radii ``(R, m)``, on the grid where the family has one."""
+    grid = sizes.section_grid
+    if grid is None or theta.dtype != torch.float64 or microscope.cap_angle is not None or bool((r > grid.r[-1]).any()):
+        return log_profiles(r, sizes, theta, microscope)
+    return grid.interpolate(grid.rates(theta, microscope.thickness), r) + r.log()
+
+
 def _rows(radii: int, sizes: Sizes) -> int:
     """How many rows of so many radii are held at once."""
     return max(1, _BLOCK // (radii * sizes.steps))
@@ -99,6 +131,8 @@ def information(sizes: Sizes, theta: Tensor, microscope: Microscope) -> tuple[Te
     The Fisher information of one profile is the covariance. By quadrature over the sizes of the spheres that are met,
     at equal steps of their normal score, and over the distance of the plane from the centre.
     """
+    if sizes.section_grid is not None and theta.dtype == torch.float64 and microscope.cap_angle is None:
+        return sizes.section_grid.information(theta.detach(), microscope.thickness, microscope.smallest)
     r, weight = _typical(sizes, theta, microscope)
     each = torch.arange(len(theta), device=theta.device).repeat_interleave(r.shape[-1])
     with torch.enable_grad():  # one row of parameters for each radius: a single pass backwards gives every derivative

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from .microscope import Microscope
 from .section_rows import SectionRows
 from .section_simulation import number_of_profiles, simulate_profiles
 from .size_families import family
-from .size_measures import LEAST_PROFILES, check_measure, check_sizes, from_radius, to_radius
+from .size_measures import LEAST_PROFILES, check_measure, check_sizes, from_radius, like_areas, to_radius
 from .sizes import Sizes
 
 
@@ -141,6 +142,18 @@ class SectionSizes(Noise):
         size = size.reshape(*lead, m)
         return size if like is None else torch.where(torch.isnan(like).to(size.device), torch.nan, size)
 
+    def pointwise(self, y: Tensor, prediction: Tensor, **conditions: Tensor) -> Tensor:
+        """Log density ``(*, m)`` of each size by itself, their number aside; 0 where there is no profile."""
+        rows, theta, shape = self._rows(y, prediction, conditions)
+        return rows.pointwise(theta).reshape(*shape, y.shape[-1])
+
+    def doubt(self, y: Tensor, **conditions: Tensor) -> str | None:
+        """What is implausible about sizes ``(*, m)`` that are possible, in two sentences."""
+        if conditions.get("smallest") is not None:
+            return None
+        lists = (row[~torch.isnan(row)].cpu().numpy() for row in y.reshape(-1, y.shape[-1]))
+        return next(filter(None, (like_areas(sizes, self.measure) for sizes in lists if len(sizes))), None)
+
     def panels(self, prediction: Tensor, y: Tensor, **conditions: Tensor) -> list[Panel]:
         """The histogram of the sizes, and those of lists of as many that the posterior predicts; see `Panel`."""
         seen = y[~torch.isnan(y)]
@@ -170,7 +183,7 @@ class SectionSizes(Noise):
             )
         y = y.to(prediction)
         self._check(y, conditions.get("smallest"))
-        shape = torch.broadcast_shapes(y.shape[:-1], prediction.shape[:-1])
+        shape = torch.Size(np.broadcast_shapes(y.shape[:-1], prediction.shape[:-1]))  # torch's own is slow
         theta = prediction.expand(*shape, p).reshape(-1, p)
         microscope, field_area = microscope_rows(conditions, shape, prediction, self.measure, self.counts)
         return SectionRows.of(self._family, self.measure, y, shape, microscope, field_area), theta, shape

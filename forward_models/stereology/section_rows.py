@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .microscope import Microscope, log_number
-from .section_likelihood import Profiles, at, information, log_rates
+from .section_likelihood import Profiles, at, information, log_rates, profile_rates
 from .size_measures import log_jacobian, to_radius
 from .sizes import Sizes
 from .spheres import section_cdf
@@ -101,6 +101,18 @@ class SectionRows:
             rank = section_cdf(self.profiles.r[own], self.sizes, theta[rows], at(self.microscope, rows))
             scores = torch.special.ndtri(rank.clamp(_RANK, 1 - _RANK))
             parts.append(torch.where(self.profiles.mask[own], scores, 0))
+        return torch.cat(parts)
+
+    def pointwise(self, prediction: Tensor) -> Tensor:
+        """Log density of each size ``(R, m)``, their number aside; 0 where there is none."""
+        m, theta = self.profiles.r.shape[-1], self._theta(prediction)
+        parts = []
+        for rows in torch.arange(len(theta), device=theta.device).split(max(1, _BLOCK // m)):
+            own, microscope = self.owner[rows], at(self.microscope, rows)
+            rates = profile_rates(self.profiles.r[own], self.sizes, theta[rows], microscope)
+            density = rates - log_number(self.sizes, theta[rows], microscope)[:, None]
+            density = density + log_jacobian(self.profiles.r[own], self.measure)
+            parts.append(torch.where(self.profiles.mask[own], density, 0))
         return torch.cat(parts)
 
     def _theta(self, prediction: Tensor) -> Tensor:

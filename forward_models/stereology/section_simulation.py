@@ -12,6 +12,7 @@ from .microscope import Microscope, log_number
 from .section_rows import LOG_UNITS
 from .sizes import Sizes
 
+_BLOCK = 1 << 12  # profiles whose parameters are held at once
 _ROUNDS = 1000  # of rejection, where small profiles are not seen
 _COUNT_STAGE = NOISE_STAGE + (1 << 20)
 
@@ -81,10 +82,17 @@ def _draw(
     u, v, w = (numbers if which is None else numbers[which]).to(theta).unbind(-1)
     own, z = theta[rows], torch.special.ndtri(u)
     cosine = None if microscope.cap is None else torch.tanh(microscope.cap)[rows]
-    R = sizes.quantile(z, own, biased=True)
+
+    def quantile(biased: bool) -> Tensor:
+        if which is None:
+            return sizes.quantile(z.reshape(shape), theta, biased=biased).reshape(-1)
+        parts = zip(z.split(_BLOCK), own.split(_BLOCK), strict=True)
+        return torch.cat([sizes.quantile(a, b, biased=biased) for a, b in parts])
+
+    R = quantile(True)
     r = R * torch.sqrt(1 - (v if cosine is None else v * cosine).square())
     if microscope.thickness is None:
         return r
     cut = 2 * sizes.moment(1, theta)[rows] * (1 if cosine is None else cosine)
     t = microscope.thickness[rows]
-    return torch.where(w * (t + cut) < t, sizes.quantile(z, own), r)
+    return torch.where(w * (t + cut) < t, quantile(False), r)

@@ -85,14 +85,20 @@ def section_sizes(
     check_sizes(torch.as_tensor(numbers), None if smallest is None else torch.tensor(float(smallest)), first_row)
     if len(numbers) < least:
         raise ValueError(f"Invalid table of {len(numbers)} profiles. Give at least {least}.")
-    exponent = area_exponent(numbers)
-    if measure != "area" and smallest is None and len(numbers) >= _ENOUGH and exponent < _AREAS:
-        warnings.warn(
-            f"The smallest sizes are as frequent as areas would be: below x their number grows as x^{exponent:.2f}, "
-            f"where that of a {measure} of sections grows as x^2. If they are areas, say measure='area'.",
-            stacklevel=2,
-        )
+    if smallest is None and (doubt := like_areas(numbers, measure)):
+        warnings.warn(doubt, stacklevel=2)
     return torch.as_tensor(numbers)
+
+
+def like_areas(sizes: np.ndarray, measure: str) -> str | None:
+    """Why sizes ``(m,)``, all of which are seen, look like areas though they are said to be lengths; None if not."""
+    exponent = area_exponent(sizes)
+    if measure == "area" or len(sizes) < _ENOUGH or exponent >= _AREAS:
+        return None
+    return (
+        f"The smallest sizes are as frequent as areas would be: below x their number grows as x^{exponent:.2f}, "
+        f"where that of a {measure} of sections grows as x^2. If they are areas, say measure='area'."
+    )
 
 
 def check_sizes(sizes: Tensor, smallest: Tensor | None = None, first_row: int = 0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ class Sizes(abc.ABC):
         Of the trapezoid rule.
     tolerance : float
         Of that interpolation, for the logarithm of a density.
+    section_grid : SectionGrid or None
+        A grid on which sections of every member of the family are known, in float64 and without lost caps.
     """
 
     causes: tuple[Block, ...]
@@ -42,6 +45,7 @@ class Sizes(abc.ABC):
     smooth: bool = True
     steps: int = 96
     tolerance: float = 1e-8
+    section_grid: Any = None
 
     @abc.abstractmethod
     def log_density(self, R: Tensor, theta: Tensor) -> Tensor:

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from physgen.space import Block
 
+from .section_grid import SectionGrid, chord_matrix, columns
 from .sizes import DROP, Sizes, spread
 
 _FINE = 6  # points of a sum for each knot
 _MARGIN = 6  # knot spacings beyond either end, where the density has fallen by exp(-18)
+_GRID_FINE, _GRID_MARGIN = 8, 10  # the same for sections, whose likelihood looks further into the tails
+_GRID_RADII = 6  # radii of the grid of sections for each knot
 
 
 class FreeSizes(Sizes):
@@ -94,8 +97,9 @@ class FreeSizes(Sizes):
     def _log_sum(self, theta: Tensor, k: float) -> Tensor:
         """ln of the integral of exp(spline) R^k over ln R, by the trapezoid rule."""
         s = self._grid.to(theta)
-        values = self._spline(s.expand(*theta.shape[:-1], len(s)), theta) + k * s
-        return torch.logsumexp(values, -1) + math.log(self.spacing / _FINE)
+        basis, offset = (a.to(theta) for a in self._grid_basis)
+        values = columns(basis, theta.reshape(-1, self.knots)) + (offset + k * s)
+        return torch.logsumexp(values, -1).reshape(theta.shape[:-1]) + math.log(self.spacing / _FINE)
 
     def _spline(self, s: Tensor, theta: Tensor) -> Tensor:
         """The logarithm of the density of s = ln R, up to a constant; `s` is ``(*, ...)`` for theta ``(*, K)``."""
@@ -109,6 +113,31 @@ class FreeSizes(Sizes):
         basis = (v**3, 4 - 6 * u**2 + 3 * u**3, 4 - 6 * v**2 + 3 * v**3, u**3)
         value = sum(b * c.gather(-1, i + j) for j, b in enumerate(basis)) / 6
         return (value - 0.5 * (t - inside).square()).reshape(s.shape)
+
+    @cached_property
+    def section_grid(self) -> SectionGrid:
+        """What makes likelihoods of sections fast; float64."""
+        h, reach = self.spacing, _GRID_MARGIN * self.spacing
+        count = _GRID_FINE * (self.knots - 1 + 2 * _GRID_MARGIN)
+        s = math.log(self.low) - reach + h / _GRID_FINE * torch.arange(count + 1, dtype=torch.float64)
+        small = 0.5 * self.low
+        end = self.high * math.exp(reach - h)
+        radii = math.ceil(_GRID_RADII / h * math.log(end / small + 1))
+        x = torch.linspace(math.log(small), math.log(end + small), radii, dtype=torch.float64)
+        r = (x.exp() - small).clamp(min=1e-9 * small)
+        chord = chord_matrix(r, s, torch.maximum(r, s[0].exp()))
+        cell = (r + small) * (x[1] - x[0])
+        return SectionGrid(r, cell, *self._basis(s), chord, *self._basis(r.log()), h / _GRID_FINE, small)
+
+    def _basis(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """The spline at s ``(P,)`` as a matrix ``(P, K)`` on theta, and what is added to that, ``(P,)``."""
+        eye = torch.eye(self.knots, dtype=s.dtype, device=s.device)
+        zero = self._spline(s, torch.zeros_like(eye[0]))
+        return (self._spline(s.expand(self.knots, -1), eye) - zero).mT.contiguous(), zero
+
+    @cached_property
+    def _grid_basis(self) -> tuple[Tensor, Tensor]:
+        return self._basis(self._grid)
 
     @cached_property
     def _grid(self) -> Tensor:

@@ -63,6 +63,11 @@ class Spheres:
             raise ValueError(f"Unknown size {self.size!r}. Must be one of diameter, radius.")
         _ = self._family
 
+    @property
+    def noise_settings(self) -> dict[str, str | Sizes | bool]:
+        """What the noise must have in common with the model; a recipe passes it on."""
+        return {"sizes": self.sizes, "counts": self.counts}
+
     @cached_property
     def causes(self) -> Space:
         """Parameters of the sizes, then ``number_density`` with `counts`."""

@@ -11,7 +11,6 @@ from scipy import stats
 from physgen.forward_models.stereology import section_likelihood
 from physgen.forward_models.stereology.microscope import Microscope
 from physgen.forward_models.stereology.section_noise import SectionSizes
-from physgen.forward_models.stereology.sizes_free import FreeSizes
 from physgen.forward_models.stereology.spheres import section_cdf, section_density
 
 SEEN = {"smallest": 14.0, "thickness": 9.0, "cap_angle": 20.0}
@@ -52,16 +51,6 @@ def test_interpolation_gives_the_sum_over_all_profiles(case, monkeypatch):
     monkeypatch.setattr(section_likelihood, "_DEGREES", ())
     slow = noise.log_prob(y, rows, **seen)
     torch.testing.assert_close(fast, slow, rtol=0, atol=3000 * 1e-8)
-
-
-def test_interpolation_of_free_sizes(monkeypatch):
-    knots = torch.linspace(-2, 2, 40)
-    sizes, theta = FreeSizes(1.0, 100.0, 40), -(knots**2) + 0.4 * torch.sin(5 * knots)
-    noise = SectionSizes(sizes, profiles=3000)
-    y = noise.sample(theta, seed=1)
-    fast = noise.log_prob(y, theta)
-    monkeypatch.setattr(section_likelihood, "_DEGREES", ())
-    assert float((fast - noise.log_prob(y, theta)).abs()) < 0.01
 
 
 def test_score_is_the_gradient_and_the_information_its_covariance(case):

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from physgen.noise import CorrelatedGaussianNoise, GaussianNoise, PoissonNoise, StudentTNoise
+from physgen.noise import (
+    CorrelatedGaussianNoise,
+    GaussianNoise,
+    NegativeBinomialNoise,
+    PoissonNoise,
+    ShotNoise,
+    StudentTNoise,
+)
 
 M = 7
 A = torch.tensor([0.05, 0.1, 0.08, 0.06, 0.12, 0.07, 0.09], dtype=torch.float64)
@@ -40,6 +47,11 @@ CASES = {
     "student-relative": lambda keep: StudentTNoise(9.0, A[keep], R[keep]),
     "poisson": lambda keep: PoissonNoise(),
     "poisson-bands": lambda keep: PoissonNoise(100 * A[keep], 10 * R[keep]),
+    "negative-binomial": lambda keep: NegativeBinomialNoise(0.3),
+    "negative-binomial-excess": lambda keep: NegativeBinomialNoise(0.0, 1.2, exposure=3.0),
+    "negative-binomial-bands": lambda keep: NegativeBinomialNoise(A[keep], R[keep], 100 * A[keep], 10 * R[keep]),
+    "shot": lambda keep: ShotNoise(0.3, 0.1),
+    "shot-bands": lambda keep: ShotNoise(R[keep], A[keep]),
     "correlated": lambda keep: correlated(keep),
     "correlated-groups": lambda keep: correlated(keep, kernel="matern32", **groups(keep)),
     "correlated-relative": lambda keep: correlated(keep, relative=1.0),
@@ -160,8 +172,8 @@ def test_score_of_samples_has_mean_zero_and_the_information_as_covariance(make, 
     products = s[:, :, None] * s[:, None, :]
     error = 5 * products.std(0) / n**0.5
     difference = products.mean(0) - information
-    if request.node.callspec.params["make"] in ("correlated-relative", "correlated-all"):
-        # S_e^-1 leaves out what the spread tells: the true information is larger
+    if request.node.callspec.params["make"] in ("correlated-relative", "correlated-all", "negative-binomial-excess"):
+        # S_e^-1, or 1 / variance, leaves out what the spread tells: the true information is larger
         assert (difference.diagonal() > -error.diagonal()).all()
     else:
         assert (difference.abs() < error).all()
