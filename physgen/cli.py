@@ -1,4 +1,4 @@
-"""The command line: invert, simulate, models, show.
+"""The command line: invert, simulate, fit, models, show.
 
 Bad input ends with exit code 2 and two sentences on stderr, an interruption with 130. What costs time to import is
 imported by the command that needs it.
@@ -7,6 +7,7 @@ imported by the command that needs it.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,6 +117,41 @@ def simulate(
 
 
 @app.command()
+def fit(
+    recipe: RecipeFile,
+    out: OutFolder = Path("."),
+    seed: Seed = None,
+    debug: Debug = False,
+) -> None:
+    """Learn a prior from the table of samples of RECIPE: into safetensors with a card, and a picture if it names one.
+
+    Interrupted work resumes where it stopped when the same command is run again.
+    """
+    with _reporting(debug, resumes=True):
+        from rich.console import Console
+
+        from .fit_job import build_fit
+        from .fit_recipe import load_fit_recipe
+        from .fit_report import side_by_side
+        from .writing import output_folder
+
+        loaded = load_fit_recipe(recipe)
+        output = loaded.content.output
+        if output.picture:
+            from .picture import check_format
+
+            check_format(Path(output.picture))
+        for name in filter(None, (output.file, output.picture)):
+            output_folder((out / name).parent)
+        fitted = build_fit(loaded, seed).fit(out, progress=sys.stderr.isatty())
+        Console().print(side_by_side(fitted.figures))
+        _written(fitted.path)
+        _written(fitted.path.with_suffix(".json"))
+        if output.picture:
+            _written(out / output.picture)
+
+
+@app.command()
 def models(debug: Debug = False) -> None:
     """List what is installed, built in and third-party: causes with units, conditions, settings."""
     with _reporting(debug):
@@ -148,7 +184,9 @@ def _written(path: Path) -> None:
 def _reporting(debug: bool, resumes: bool = False) -> Iterator[None]:
     """Turn what goes wrong into a message and an exit code."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _warned  # type: ignore[assignment]  # takes any arguments
+            yield
     except KeyboardInterrupt:
         more = "Run the same command again to resume the work." if resumes else "Nothing was written."
         typer.echo(f"\nInterrupted. {more}", err=True)
@@ -167,6 +205,11 @@ def _reporting(debug: bool, resumes: bool = False) -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(1) from None
+
+
+def _warned(message: Warning | str, *_: object) -> None:
+    """A warning in words, without the place in the source that a programmer wants."""
+    typer.echo(f"Warning: {message}", err=True)
 
 
 def _words(error: Exception) -> str:

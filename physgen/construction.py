@@ -63,7 +63,7 @@ def construct(
             )
         return target
     _check_types(target, settings, place)
-    named = _named(target)
+    named = named_parameters(target)
     settings = {**{k: v for k, v in (offered or {}).items() if k in named}, **settings}
     _check_names(target, settings, f"{kind} {name!r}", place)
     return _call(target, settings, folder, f"{kind} {name!r}", place)
@@ -118,13 +118,13 @@ def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         return {"settings": inspect.Parameter("settings", inspect.Parameter.VAR_KEYWORD)}
 
 
-def _named(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters that can be given by name."""
+def named_parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of a constructor that can be given by name."""
     return {n: p for n, p in _parameters(target).items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def _check_names(target: Callable[..., Any], settings: Mapping[str, Any], what: str, place: str) -> None:
-    named = _named(target)
+    named = named_parameters(target)
     if not any(p.kind is p.VAR_KEYWORD for p in _parameters(target).values()):
         for key in settings:
             if key not in named:

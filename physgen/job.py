@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .construction import construct, distribution
 from .observations import Observations, element_labels, read_observations
+from .priors import given, load_prior, shipped_priors
+from .priors.storage import prior_files
 from .problem import Problem
 from .recipe import PartSection, Recipe, RecipeError
 from .registry import nearest
@@ -76,9 +81,10 @@ def build_problem(recipe: Recipe) -> Problem:
     """Forward model, prior and noise of a recipe; see `Recipe.problem`."""
     content = recipe.content
     forward = _part(recipe, "forward model", "forward", content.forward, content.forward.settings)
-    prior = _part(recipe, "prior", "prior", content.prior, _prior_settings(recipe, forward), {"forward": forward})
+    prior = _stored_prior(recipe) if content.prior.load else _prior(recipe, forward)
     settings = _noise_settings(recipe, getattr(forward, "observables", None))
-    noise = _part(recipe, "noise", "noise", content.noise, settings)
+    shared = getattr(forward, "noise_settings", None)
+    noise = _part(recipe, "noise", "noise", content.noise, settings, shared)
     try:
         return Problem(forward, prior, noise)
     except (ValueError, TypeError) as error:
@@ -118,6 +124,11 @@ def observe(recipe: Recipe, problem: Problem, conditions: Mapping[str, Any] | No
     ------
     RecipeError
         If they cannot be read, or do not fit the problem.
+
+    Warns
+    -----
+    UserWarning
+        If the noise has a doubt (its method `doubt`): they are possible, but not plausible.
     """
     section = recipe.content.observations
     if section is None:
@@ -133,19 +144,24 @@ def observe(recipe: Recipe, problem: Problem, conditions: Mapping[str, Any] | No
         _try_out(problem, observations)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{place}: {error}") from error
+    doubt = getattr(problem.noise, "doubt", None)
+    own = problem.noise_takes.pick(observations.conditions)
+    if doubt is not None and (why := doubt(torch.as_tensor(observations.y), **own)):
+        warnings.warn(f"{place}: {why}", stacklevel=2)
     return observations
 
 
 def inputs(recipe: Recipe, observations: Observations | None) -> tuple[Path, ...]:
-    """Every file that the answer depends on: the observations, and modules in the recipe's own folder."""
+    """Every file that the answer depends on: observations, modules in the recipe's own folder, a stored prior."""
     content = recipe.content
-    names = [part.model for part in (content.forward, content.prior, content.noise)]
+    names = [part.model or "" for part in (content.forward, content.prior, content.noise)]
     if content.inversion is not None:
         names.append(content.inversion.method)
     modules = [sys.modules.get(name.partition(":")[0]) for name in names if ":" in name]
     files = [Path(m.__file__) for m in modules if m is not None and m.__file__ is not None]
     own = [f for f in files if f.is_relative_to(recipe.folder)]
-    return tuple(dict.fromkeys([*(observations.inputs if observations else ()), *own]))
+    stored = prior_files(_stored_name(recipe)) if content.prior.load else ()
+    return tuple(dict.fromkeys([*(observations.inputs if observations else ()), *own, *stored]))
 
 
 def _try_out(problem: Problem, observations: Observations) -> None:
@@ -177,6 +193,29 @@ def _try_out(problem: Problem, observations: Observations) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0]
+
+
+def _prior(recipe: Recipe, forward: object) -> Any:
+    section, place = recipe.content.prior, f"{recipe.path.name}, [prior]"
+    settings = _prior_settings(recipe, forward)
+    return construct(
+        "prior", str(section.model), settings, folder=recipe.folder, place=place, offered={"forward": forward}
+    )
+
+
+def _stored_prior(recipe: Recipe) -> Any:
+    """The prior of a file, with the conditions that the recipe fixes."""
+    try:
+        return given(load_prior(_stored_name(recipe)), **recipe.content.prior.given)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"{recipe.path.name}, [prior]: {error}") from error
+
+
+def _stored_name(recipe: Recipe) -> str:
+    """A file beside the recipe goes before a shipped prior of the same name."""
+    name = str(recipe.content.prior.load)
+    beside = recipe.folder / name
+    return name if not prior_files(beside) and name.replace("-", "_") in shipped_priors() else str(beside)
 
 
 def _part(

@@ -103,7 +103,7 @@ def read_observations(
         not a number, or most values lie above the observable's range.
     """
     path = locate(section.file, folder, place)
-    source = _open(path, section, place, folder)
+    source = open_source(path, section, place, folder)
     try:
         return _read(source, path, section, observables, condition_space, place)
     finally:
@@ -197,7 +197,8 @@ def _read(
     return Observations(y, source.dims, source.coordinates(), conditions, (path,))
 
 
-def _open(path: Path, section: ObservationsSection, place: str, folder: Path) -> Source:
+def open_source(path: Path, section: ObservationsSection, place: str, folder: Path) -> Source:
+    """The file after the recipe's selection, by what it is; `RecipeError` if it is damaged or lacks what is named."""
     if section.reader is not None:
         from .reader_source import ReaderSource
 

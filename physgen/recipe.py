@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .validation import explain
 
@@ -28,10 +28,7 @@ class Section(BaseModel):
 
 
 class PartSection(Section):
-    """Forward model, prior or noise: its name, and next to it the settings that its constructor takes.
-
-    A prior whose constructor has a parameter `forward` gets the forward model there: its causes decide the prior's.
-    """
+    """Forward model or noise: its name, and next to it the settings that its constructor takes."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
@@ -41,6 +38,41 @@ class PartSection(Section):
     def settings(self) -> dict[str, Any]:
         """Every key but the name."""
         return dict(self.model_extra or {})
+
+
+class PriorSection(Section):
+    """The prior: ``model`` with the settings of its constructor, or ``load``: a stored prior.
+
+    Attributes
+    ----------
+    model : str
+        As of any part. A constructor with a parameter `forward` gets the forward model there: its causes decide the
+        prior's.
+    load : str
+        A file of `physgen fit` or `save_prior`, relative to the recipe, or the name of a prior that ships with physgen.
+    given : table
+        Conditions of a stored prior that are fixed, by name.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    model: str | None = None
+    load: str | None = None
+    given: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one(self) -> PriorSection:
+        if (self.model is None) == (self.load is None):
+            raise ValueError("it needs one of the keys model and load")
+        if self.load is not None and self.model_extra:
+            key = next(iter(self.model_extra))
+            raise ValueError(f"a stored prior takes no {key!r}: the keys are load and given")
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every key but the name."""
+        return dict(self.model_extra or {}) | ({"given": dict(self.given)} if self.model and self.given else {})
 
 
 class InversionSection(Section):
@@ -172,7 +204,7 @@ class Content(Section):
     note: str | None = None
     seed: int = Field(default=0, ge=0)
     forward: PartSection
-    prior: PartSection
+    prior: PriorSection
     noise: PartSection
     inversion: InversionSection | None = None
     observations: ObservationsSection | None = None
@@ -246,7 +278,7 @@ def load_recipe(path: str | Path) -> Recipe:
         wrong type.
     """
     path = Path(path).absolute()
-    text = _read(path)
+    text = read_text(path)
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -257,7 +289,8 @@ def load_recipe(path: str | Path) -> Recipe:
         raise RecipeError(f"{path.name}{explain(error, Content)}") from None
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a recipe; `RecipeError` names the nearest file where there is none."""
     if not path.is_file():
         around = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         close = difflib.get_close_matches(path.name, around, n=1)

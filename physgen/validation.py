@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -54,9 +55,14 @@ def _place(path: list[str]) -> str:
 
 def _fields(model: Any, path: list[str]) -> list[str]:
     """The keys that the table at `path` may have."""
+    names_an_entry = False  # the part is a key of a table of tables, whose names are the user's own
     for part in path:
+        if names_an_entry:
+            names_an_entry = False
+            continue
         annotation = model.model_fields[part].annotation
         choices = [annotation, *getattr(annotation, "__args__", ())]
+        names_an_entry = typing.get_origin(annotation) is dict
         model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
     return list(model.model_fields)
 

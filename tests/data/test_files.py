@@ -12,7 +12,7 @@ FILES = sorted(FOLDER.glob("*.nc"))
 
 def test_there_are_files_and_the_readme_lists_them_all():
     readme = (FOLDER / "README.md").read_text()
-    assert len(FILES) == 11
+    assert len(FILES) == 12
     assert all(f"`{path.name}`" in readme for path in FILES)
 
 
