@@ -80,8 +80,7 @@ class ICA(Prior):
         white = (x - mean) @ to_white.mT
         b = rotation(white, seed=seed)
         sources = white @ b.mT
-        splines = [Empirical(s.numpy())._spline for s in sources.unbind(1)]
-        return cls(mean, from_white @ b.mT, splines, space)
+        return cls(mean, from_white @ b.mT, source_splines(sources), space)
 
     def sources(self, x: Tensor) -> Tensor:
         """s ``(*, n)`` of causes ``(*, n)``."""
@@ -115,3 +114,8 @@ class ICA(Prior):
         causes = space_from_json(settings["causes"])
         splines = [RationalSpline(*(tensors[f"{part}.{i}"] for part in "zud")) for i in range(causes.size)]
         return cls(tensors["mean"], tensors["mixing"], splines, causes)
+
+
+def source_splines(columns: Tensor) -> list[RationalSpline]:
+    """The increasing functions that make N(0, 1) the distribution of each column of ``(N, n)``."""
+    return [Empirical(s.numpy())._spline for s in columns.unbind(1)]
