@@ -22,6 +22,7 @@ from torch import Tensor
 from ..space import Block, Coordinate, Space
 from ..writing import whole_file
 from .prior import Prior
+from .storage_parts import check_parts, known_parts, prefixed, unprefixed
 
 VERSION = 1
 """Of the layout of the card; a reader refuses a later one."""
@@ -121,13 +122,16 @@ def save_prior(prior: Prior, path: str | Path, card: Mapping[str, Any]) -> Path:
     return stem.with_name(stem.name + ".safetensors")
 
 
-def load_prior(path_or_name: str | Path) -> Any:
+def load_prior(path_or_name: str | Path, *, parts: Mapping[str, Any] | None = None) -> Any:
     """The prior in a pair of files, or one that ships with physgen.
 
     Parameters
     ----------
     path_or_name : path or str
         A path with or without suffix, or the name of a shipped prior (`shipped_priors`), such as "particle_shape".
+    parts : mapping of str to object, optional
+        What no file holds, by name: the known map of a `Physics`, a function. The card says what each was; no name in
+        it is looked up or imported.
 
     Returns
     -------
@@ -137,7 +141,7 @@ def load_prior(path_or_name: str | Path) -> Any:
     ------
     ValueError
         If a file is missing, was changed after it was written, is of a later version or of an unknown kind, or is no
-        stored prior at all.
+        stored prior at all; or if a part is missing or unknown.
     """
     head, data = _read(path_or_name)
     where = str(path_or_name)
@@ -146,15 +150,43 @@ def load_prior(path_or_name: str | Path) -> Any:
     if head["kind"] not in _KINDS:
         known = ", ".join(sorted(_KINDS))
         raise ValueError(f"Unknown kind {head['kind']!r} of {where}. Import its package first; known are {known}.")
+    given = check_parts(where, head["settings"], parts or {})
     try:
-        return _KINDS[head["kind"]].from_state(safetensors.torch.load(data), head["settings"])
+        return _KINDS[head["kind"]].from_state(safetensors.torch.load(data), head["settings"], **given)
     except (KeyError, TypeError, SafetensorError) as error:
         raise ValueError(f"The files of {where} lack a part ({error}). Fetch both files again.") from error
+
+
+def nested_state(prior: Prior, name: str) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, str]]:
+    """A prior within another: tensors, settings, and what of it no file holds (all of it, if it is not storable)."""
+    kind = next((k for k, cls in _KINDS.items() if type(prior) is cls), None)
+    if kind is None:
+        return {}, {}, known_parts({name: prior})
+    tensors, settings = prior.state()  # type: ignore[attr-defined]
+    parts = {f"{name}.{n}": text for n, text in (settings.get("parts") or {}).items()}
+    return prefixed(tensors, name), {name: {"kind": kind, "settings": settings}}, parts
+
+
+def nested_prior(
+    tensors: Mapping[str, Tensor], settings: Mapping[str, Any], parts: Mapping[str, Any], name: str
+) -> Any:
+    """The prior of `nested_state`."""
+    if name in parts:
+        return parts[name]
+    own = {n.removeprefix(f"{name}."): part for n, part in parts.items() if n.startswith(f"{name}.")}
+    inner = settings[name]
+    return _KINDS[inner["kind"]].from_state(unprefixed(tensors, name), inner["settings"], **own)
 
 
 def prior_card(path_or_name: str | Path) -> dict[str, Any]:
     """What the card of a stored prior says: the keys of `CARD`, and more. Parameters and errors are `load_prior`'s."""
     return dict(_read(path_or_name)[0]["card"])
+
+
+def prior_files(path_or_name: str | Path) -> tuple[Path, ...]:
+    """The two files of a stored prior; none if one is missing."""
+    found = [Path(str(_place(path_or_name, suffix))) for suffix in (".json", ".safetensors")]
+    return tuple(found) if all(p.is_file() for p in found) else ()
 
 
 def shipped_priors() -> tuple[str, ...]:
@@ -199,8 +231,8 @@ def _head(text: bytes, where: str) -> dict[str, Any]:
 def _place(path_or_name: str | Path, suffix: str) -> Traversable:
     stem = _stem(Path(path_or_name))
     here = stem.with_name(stem.name + suffix)
-    named = isinstance(path_or_name, str) and path_or_name in shipped_priors()
-    return resources.files("physgen") / "data" / f"{path_or_name}{suffix}" if named else here
+    name = path_or_name.replace("-", "_") if isinstance(path_or_name, str) else ""  # recipes write hyphens
+    return resources.files("physgen") / "data" / f"{name}{suffix}" if name in shipped_priors() else here
 
 
 def _stem(path: Path) -> Path:
