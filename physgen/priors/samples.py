@@ -20,6 +20,7 @@ def read_samples(
     conditions: Mapping[str, Any] | None,
     *,
     constant: str = "refuse",
+    fewest: int | None = None,
 ) -> tuple[Tensor, Tensor, Space, tuple[str, ...]]:
     """A table that a network can learn from, checked.
 
@@ -33,6 +34,9 @@ def read_samples(
         Under which each row was found.
     constant : {"refuse", "keep"}
         What to do with a cause of one value.
+    fewest : int, optional
+        Rows needed at least; by default 100, or 20 for each column. Less for networks whose number of weights does not
+        grow with the columns.
 
     Returns
     -------
@@ -61,7 +65,8 @@ def read_samples(
     if clash:
         raise ValueError(f"{', '.join(clash)} is both a cause and a condition. Give the two names of their own.")
     c = _conditions(conditions or {}, len(x))
-    fewest = max(_FEWEST, _PER_COLUMN * (x.shape[1] + len(names)))
+    if fewest is None:
+        fewest = max(_FEWEST, _PER_COLUMN * (x.shape[1] + len(names)))
     if len(x) < fewest:
         raise ValueError(
             f"Too few samples: {len(x)} for {x.shape[1]} causes and {len(names)} conditions. "
