@@ -1,10 +1,10 @@
 """Single-cell expression: how much of each gene does a cell hold, when only some molecules are caught?
 
-Counts are negative binomial; the share of molecules that is caught (capture efficiency) and the depth of sequencing
-(library size) differ from cell to cell and are known. A decoder learns which expressions there are; cells that it makes,
-counted like cells that it has never seen, must look like these; and counts are inverted for the expression behind them.
+Counts are negative binomial; the share of molecules that is caught (capture efficiency) and the sequencing depth
+(library size) differ from cell to cell and are known. A decoder learns which expressions there are; cells that it
+makes, counted like cells that it has never seen, must look like these; and counts are inverted for the expression.
 
-The cells are simulated, so that the truth is known: three types, a programme of genes that varies within a type, scatter.
+The cells are simulated, so that the truth is known: three types, a programme of genes within each type, scatter.
 
 Run: python examples/single_cell_counts.py
 """
@@ -28,7 +28,8 @@ def cells(count: int, seed: int) -> torch.Tensor:
     mean = 3 + 0.8 * normal((3, GENES), single_stream(), seed=0, stage=1)
     loading = 0.5 * normal((1, GENES), single_stream(), seed=0, stage=2)
     programme = normal((count, 1), single_stream(), seed=seed, stage=3)
-    return torch.exp(mean[kind] + programme * loading + 0.2 * normal((count, GENES), single_stream(), seed=seed, stage=4))
+    scatter = 0.2 * normal((count, GENES), single_stream(), seed=seed, stage=4)
+    return torch.exp(mean[kind] + programme * loading + scatter)
 
 
 def circumstances(count: int, seed: int) -> dict[str, torch.Tensor]:
@@ -64,7 +65,8 @@ def main() -> None:
     result = OptimalEstimation()(problem, problem.noise.sample(caught(truth, **own), seed=4), conditions=own)
     good = result.trusted
     rank = (result.draws[:, good] < truth[good]).double().mean(0)
-    print(f"trusted {good.double().mean():.2f}, 90 % intervals cover {((rank > 0.05) & (rank < 0.95)).double().mean():.3f}")
+    covered = ((rank > 0.05) & (rank < 0.95)).double().mean()
+    print(f"trusted {good.double().mean():.2f}, 90 % intervals cover {covered:.3f}")
     error = (result.draws[:, good].median(0).values.log() - truth[good].log()).abs().mean()
     print(f"expression is known to a factor of {float(error.exp()):.2f}")
 

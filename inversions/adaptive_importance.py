@@ -19,6 +19,7 @@ from .resampling import systematic
 from .student_mixture import StudentMixture, around, effective, log_sum_exp, mixture
 
 _STAGE = 16  # random stages of this method begin here; earlier ones belong to the search for modes
+_RESAMPLING = (_STAGE - 1, _STAGE - 2)
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,9 @@ def sample_posterior(
         smooth, k_hat = pareto_smooth(log_weight.mT)
         weight = smooth.mT.exp().contiguous()
         ess = effective(weight)
-        latest = _moments(new, log_weight[:, -size:])
+        latest = moments(new, log_weight[:, -size:])
         agree = latest.agrees(previous)
-        status = _judge(log_weight, k_hat, ess, agree, schedule)
+        status = judge(log_weight, k_hat, ess, agree, schedule)
         enough = (ess >= schedule.stop_ess) | (ess >= schedule.stop_share * z.shape[1])
         finished = (
             (enough & (status == Status.TRUSTED))
@@ -133,7 +134,7 @@ def sample_posterior(
         rows = torch.nonzero(finished).squeeze(-1)
         if rows.numel():
             at = active[rows]
-            out.z[at] = _resample(z[rows], _unbiased(weight[rows]), draws, index[at], seed, stretch)
+            out.z[at] = resample(z[rows], unbiased(weight[rows]), draws, index[at], seed, stretch, stages=_RESAMPLING)
             out.best[at] = z[rows, torch.nan_to_num(target[rows], nan=-torch.inf).argmax(-1)]
             out.status[at], out.k_hat[at], out.ess[at] = status[rows], k_hat[rows], ess[rows]
             out.log_evidence[at] = torch.logsumexp(log_weight[rows], -1) - torch.log(mean.new_tensor(z.shape[1]))
@@ -144,7 +145,7 @@ def sample_posterior(
         active, z, target = active[rest], z[rest], target[rest]
         proposals = [p.select(rest) for p in proposals]
         densities = [d[rest] for d in densities]
-        previous = _moments(z, log_weight[rest])
+        previous = moments(z, log_weight[rest])
         proposals.append(_linearised(posterior.select(active), z, _tempered(log_weight[rest]), schedule))
     return out
 
@@ -196,14 +197,14 @@ def _log_mixture(densities: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class _Moments:
+class Moments:
     """Mean (B, k) and standard deviation (B, k) of the latents, from so many effective draws (B,)."""
 
     mean: Tensor
     sd: Tensor
     ess: Tensor
 
-    def agrees(self, other: _Moments) -> Tensor:
+    def agrees(self, other: Moments) -> Tensor:
         """Whether two estimates differ by no more than Monte-Carlo error, and a quarter of a standard deviation."""
         error = torch.sqrt(1 / self.ess + 1 / other.ess)[:, None]
         shift = (self.mean - other.mean).abs() / torch.minimum(self.sd, other.sd)
@@ -211,20 +212,22 @@ class _Moments:
         return ((shift < 0.25 + 4 * error) & (spread < 0.25 + 4 * error)).all(-1)
 
 
-def _laplace_moments(mean: Tensor, covariance: Tensor, share: Tensor) -> _Moments:
+def _laplace_moments(mean: Tensor, covariance: Tensor, share: Tensor) -> Moments:
     centre = (share[..., None] * mean).sum(1)
     variance = covariance.diagonal(dim1=-2, dim2=-1) + (mean - centre[:, None]) ** 2
-    return _Moments(centre, (share[..., None] * variance).sum(1).sqrt(), torch.full_like(share[:, 0], torch.inf))
+    return Moments(centre, (share[..., None] * variance).sum(1).sqrt(), torch.full_like(share[:, 0], torch.inf))
 
 
-def _moments(z: Tensor, log_weight: Tensor) -> _Moments:
+def moments(z: Tensor, log_weight: Tensor) -> Moments:
+    """Those of draws (B, S, k) with unnormalised log weights (B, S)."""
     weight = torch.softmax(torch.nan_to_num(log_weight, nan=-torch.inf), dim=-1)
     mean = (weight[..., None] * z).sum(1)
     variance = (weight[..., None] * (z - mean[:, None]) ** 2).sum(1)
-    return _Moments(mean, variance.sqrt(), effective(weight))
+    return Moments(mean, variance.sqrt(), effective(weight))
 
 
-def _judge(log_weight: Tensor, k_hat: Tensor, ess: Tensor, agree: Tensor, schedule: Schedule) -> Tensor:
+def judge(log_weight: Tensor, k_hat: Tensor, ess: Tensor, agree: Tensor, schedule: Schedule) -> Tensor:
+    """A status (B,) from unnormalised log weights (B, S), their tail, effective draws, and whether rounds agree."""
     status = torch.full(k_hat.shape, int(Status.TRUSTED), dtype=torch.int64, device=k_hat.device)
     status[~agree] = Status.ROUNDS_DISAGREE
     status[~(ess >= schedule.accept_ess)] = Status.FEW_EFFECTIVE_DRAWS
@@ -252,7 +255,7 @@ def _tempered(log_weight: Tensor, least: float = 60.0) -> Tensor:
     return torch.softmax(power * log_weight, -1)
 
 
-def _unbiased(weight: Tensor) -> Tensor:
+def unbiased(weight: Tensor) -> Tensor:
     """Normalised weights (B, S) without the bias of the first order in 1/S that the normalisation brings.
 
     The expectation of sum w f differs from that of f under the posterior by - sum w^2 (f - sum w f), to first order
@@ -263,9 +266,11 @@ def _unbiased(weight: Tensor) -> Tensor:
     return weight + square - weight * square.sum(-1, keepdim=True)
 
 
-def _resample(z: Tensor, weight: Tensor, draws: int, index: Tensor, seed: int, stretch: bool) -> Tensor:
+def resample(
+    z: Tensor, weight: Tensor, draws: int, index: Tensor, seed: int, stretch: bool, *, stages: tuple[int, int]
+) -> Tensor:
     """Resample `draws` latents for each observation; stretched about their mean by what so few draws leave out."""
-    pick = systematic(weight, draws, index, seed=seed, stages=(_STAGE - 1, _STAGE - 2))
+    pick = systematic(weight, draws, index, seed=seed, stages=stages)
     drawn = z.gather(1, pick[..., None].expand(-1, -1, z.shape[-1]))
     if not stretch:
         return drawn

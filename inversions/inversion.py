@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -103,6 +103,15 @@ def conclude(
         conditions=posterior.conditions,
         observables=problem.observables,
         condition_space=getattr(problem.forward, "conditions", None),
-        settings={"method": type(method).__name__, **asdict(method)},
-        provenance=collect(seed=seed, problem=problem, inversion=method, started=started),
+        settings={"method": type(method).__name__, **settings_of(method)},
+        provenance={
+            **collect(seed=seed, problem=problem, inversion=method, started=started),
+            **getattr(method, "record", {}),
+        },
     )
+
+
+def settings_of(method: Any) -> dict[str, Any]:
+    """The fields of a method as plain values, but for what does not count in comparisons: what it has learned."""
+    values = {f.name: getattr(method, f.name) for f in fields(method) if f.compare}
+    return {name: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for name, v in values.items()}

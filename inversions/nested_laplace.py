@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from physgen.diagnostics.psis import pareto_smooth
+from physgen.noise import Noise
 from physgen.problem import Posterior, Problem
 from physgen.progress import advancing
 from physgen.random import normal, uniform
@@ -134,7 +135,7 @@ class NestedLaplace:
         Raises
         ------
         TypeError
-            If the forward model has no gradient.
+            If the forward model has no gradient, or the noise no `whiten`.
         ValueError
             If the prior names no hyper-parameters, or more than two, or observations or conditions are of the wrong
             shape, names or range.
@@ -142,7 +143,12 @@ class NestedLaplace:
         if not problem.differentiable:
             raise TypeError(
                 "NestedLaplace needs the forward model's gradient, and a black box has none. "
-                "Use Ensemble, which only evaluates."
+                "Use SliceSampler or Ensemble, which only evaluate."
+            )
+        if type(problem.noise).whiten is Noise.whiten:
+            raise TypeError(
+                f"NestedLaplace needs a noise with whiten, and {type(problem.noise).__name__} has none. "
+                "Use Hamiltonian, or SliceSampler, which needs no gradient either."
             )
         places = self._places(problem)
         started = datetime.now(UTC)
@@ -160,7 +166,7 @@ class NestedLaplace:
         if found is None:
             raise ValueError(
                 f"NestedLaplace needs hyper-parameters, and {type(prior).__name__} names none. "
-                "Give hyper_latents, their places among the latents, or use OptimalEstimation."
+                "Give hyper_latents, their places among the latents, or use OptimalEstimation or Hamiltonian."
             )
         places = tuple(int(i) for i in found)
         if len(places) > 2 or len(places) >= prior.latent_dim:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physgen.noise import Noise
 from physgen.problem import Posterior, Problem
 from physgen.progress import advancing
 from physgen.result import Result
@@ -98,14 +99,19 @@ class OptimalEstimation:
         Raises
         ------
         TypeError
-            If the forward model has no gradient.
+            If the forward model has no gradient, or the noise no `whiten`.
         ValueError
             If observations or conditions are of the wrong shape, names or range.
         """
         if not problem.differentiable:
             raise TypeError(
                 "OptimalEstimation needs the forward model's gradient, and a black box has none. "
-                "Use Ensemble, which only evaluates."
+                "Use SliceSampler or Ensemble, which only evaluate."
+            )
+        if type(problem.noise).whiten is Noise.whiten:
+            raise TypeError(
+                f"OptimalEstimation needs a noise with whiten, and {type(problem.noise).__name__} has none. "
+                "Use Hamiltonian, or SliceSampler, which needs no gradient either."
             )
         started = datetime.now(UTC)
         whole, screen, index = prepare(problem, y, conditions, index)

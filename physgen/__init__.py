@@ -10,25 +10,33 @@ if TYPE_CHECKING:
     from .black_box import blackbox as blackbox
     from .noise import CorrelatedGaussianNoise as CorrelatedGaussianNoise
     from .noise import GaussianNoise as GaussianNoise
+    from .noise import NegativeBinomialNoise as NegativeBinomialNoise
     from .noise import Noise as Noise
     from .noise import PoissonNoise as PoissonNoise
+    from .noise import ShotNoise as ShotNoise
     from .noise import StudentTNoise as StudentTNoise
+    from .priors import GAN as GAN
     from .priors import ICA as ICA
     from .priors import PPCA as PPCA
+    from .priors import AdversarialICA as AdversarialICA
     from .priors import Beta as Beta
     from .priors import CausalFlow as CausalFlow
     from .priors import Chain as Chain
     from .priors import Conditional as Conditional
     from .priors import Decoder as Decoder
+    from .priors import Diffusion as Diffusion
     from .priors import Distribution as Distribution
     from .priors import Empirical as Empirical
     from .priors import Exponential as Exponential
     from .priors import Flow as Flow
+    from .priors import FlowMatching as FlowMatching
     from .priors import Gamma as Gamma
     from .priors import Gaussian as Gaussian
     from .priors import HalfCauchy as HalfCauchy
     from .priors import HalfNormal as HalfNormal
     from .priors import Independent as Independent
+    from .priors import InfoGAN as InfoGAN
+    from .priors import Joint as Joint
     from .priors import LogNormal as LogNormal
     from .priors import LogUniform as LogUniform
     from .priors import Normal as Normal
@@ -53,11 +61,20 @@ __version__ = "0.1.0"
 
 _HOME = {
     "black_box": ("blackbox",),
-    "noise": ("CorrelatedGaussianNoise", "GaussianNoise", "Noise", "PoissonNoise", "StudentTNoise"),
+    "noise": (
+        "CorrelatedGaussianNoise",
+        "GaussianNoise",
+        "NegativeBinomialNoise",
+        "Noise",
+        "PoissonNoise",
+        "ShotNoise",
+        "StudentTNoise",
+    ),
     "priors": (
-        *("Beta", "CausalFlow", "Chain", "Conditional", "Decoder", "Distribution", "Empirical", "Exponential", "Flow"),
-        *("Gamma", "Gaussian", "ICA"),
-        *("HalfCauchy", "HalfNormal", "Independent", "LogNormal", "LogUniform", "Normal", "PPCA", "Prior"),
+        *("AdversarialICA", "GAN", "InfoGAN"),
+        *("Beta", "CausalFlow", "Chain", "Conditional", "Decoder", "Diffusion", "Distribution", "Empirical"),
+        *("Exponential", "Flow", "FlowMatching", "Gamma", "Gaussian", "ICA"),
+        *("HalfCauchy", "HalfNormal", "Independent", "Joint", "LogNormal", "LogUniform", "Normal", "PPCA", "Prior"),
         *("SmoothField", "Stretched", "StudentT", "TruncatedNormal", "Uniform", "load_prior", "save_prior"),
     ),
     "problem": ("ForwardModel", "Posterior", "Problem"),

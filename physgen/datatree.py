@@ -25,6 +25,7 @@ STATISTICS = {
         "centre of the posterior in latent space: the mode of optimal estimation, the mean of a chain",
         ("latent",),
     ),
+    "latent_sd": ("standard deviation of the posterior in latent space", ("latent",)),
     "latent_covariance": (
         "covariance of the posterior in latent space: of its Laplace approximation, or of a chain",
         ("latent", "latent_2"),
@@ -42,12 +43,24 @@ STATISTICS = {
     "autocorrelation_time": ("autocorrelation time in steps of the chain", ()),
     "acceptance_fraction": ("share of proposals accepted", ()),
     "log_evidence": ("log evidence", ()),
+    "log_evidence_error": ("standard error of the log evidence", ()),
+    "evidence_lower_bound": ("lower bound of the log evidence (nats)", ()),
     "rounds": ("number of importance sampling rounds", ()),
     "hyper": ("draws of the latents of the hyper-parameters", ("hyper_draw", "hyper_latent")),
     "nodes": ("number of nodes of the lattice of hyper-parameters", ()),
     "iterations": ("number of linearisations", ()),
     "steps": ("number of steps of each chain", ()),
     "nonfinite": ("number of evaluations that were not finite", ()),
+    "gradients": ("number of gradients of all chains together", ()),
+    "divergences": ("number of trajectories that diverged", ()),
+    "step_size": ("step size of the trajectories", ()),
+    "saturated": ("share of the trajectories that were as long as allowed", ()),
+    "trajectory_length": ("length of the trajectories, in posterior standard deviations", ()),
+    "answered_by": ("number of the method that answered, see physgen.inversions.escalation.CODES", ()),
+    "evaluations": ("number of evaluations of the posterior density", ()),
+    "contraction": ("how many times narrower than the ellipses the draws are, in the narrowest direction", ()),
+    "edge_mass": ("mass of the outermost cells of the grid, relative to the mean over the cells", ()),
+    "grid_error": ("change of the log evidence when only every other point is used, at most", ()),
 }
 """Statistic -> what it is, and names for its own dimensions. All are dimensionless."""
 

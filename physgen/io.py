@@ -23,6 +23,7 @@ from .problem import Problem, refuse_wrong_units
 from .progress import Progress, advancing
 from .provenance import describe, now, versions
 from .result import Result
+from .rows import spread
 
 __all__ = ["invert_to_netcdf", "rectangles"]
 
@@ -53,6 +54,10 @@ def invert_to_netcdf(
 
     The file is that of ``inversion(problem, y, ...).to_netcdf(path)``, whatever the chunks. It is written beside
     `path` as ``NAME.partial`` and renamed when it is complete. After an interruption the same call resumes the work.
+
+    An inversion that learns (it has a method ``fit(problem, *, y, conditions, seed, progress, checkpoint)``, which
+    returns an inversion, and an attribute ``fitted`` that is not true) does so once, before the first chunk, from
+    observations evenly spread over all; ``NAME.fit`` beside `path` keeps what it has learned until the work is done.
 
     Parameters
     ----------
@@ -97,6 +102,11 @@ def invert_to_netcdf(
     job = work.fingerprint(labels, provenance or {})
     file = _reopened(partial, job) if resume and partial.exists() else None
     todo = math.prod(work.batch) if file is None else _unfinished_count(file, labels)
+    lesson = path.with_name(f"{path.name}.fit")
+    if not resume:
+        lesson.unlink(missing_ok=True)
+    if todo:
+        work = work.learned(lesson, seed, progress is True)
     with advancing(progress, todo) as advance:
         if file is None:
             first = next(rectangles(work.batch, chunk or _PROBE))
@@ -106,6 +116,7 @@ def invert_to_netcdf(
                 _append(file, datasets(replace(work.invert(cut, advance), dims=labels.dims)), labels, cut)
             _finish(file)
     partial.replace(path)
+    lesson.unlink(missing_ok=True)
     return path
 
 
@@ -133,6 +144,24 @@ class _Work:
         for name in conditions:
             work._shared(name)
         return work
+
+    def learned(self, checkpoint: Path, seed: int, progress: bool) -> _Work:
+        """The same work, with an inversion that has learned what it learns from observations."""
+        fit = getattr(self.inversion, "fit", None)
+        if fit is None or getattr(self.inversion, "fitted", False):
+            return self
+        places = np.unravel_index(spread(math.prod(self.batch)).numpy(), self.batch) if self.batch else ()
+        some = [tuple(map(int, at)) for at in zip(*places, strict=True)] or [()]
+
+        def taken(values: Any) -> np.ndarray:
+            return np.stack([np.asarray(_loaded(values[at])) for at in some])
+
+        y, conditions = taken(self.y), {}
+        for name, value in self.conditions.items():
+            shared = self._shared(name)
+            conditions[name] = np.reshape(np.asarray(_loaded(value[()])), self._own(name)) if shared else taken(value)
+        given = {"y": y, "conditions": conditions, "seed": seed, "progress": progress, "checkpoint": checkpoint}
+        return replace(self, inversion=fit(self.problem, **given))
 
     def invert(self, cut: Cut, advance: Callable[[int], None]) -> Result:
         """The result of a chunk."""
@@ -179,10 +208,14 @@ class _Work:
             "provenance": _digest(told or versions()),
         }
 
+    def _own(self, name: str) -> tuple[int, ...]:
+        """The trailing shape of a condition that is not a scalar."""
+        space = getattr(self.problem.forward, "conditions", None) or ()
+        return next((b.shape for b in space if b.name == name), ())
+
     def _shared(self, name: str) -> bool:
         """Whether all observations share a condition; `ValueError` if it fits neither one nor all."""
-        space = getattr(self.problem.forward, "conditions", None) or ()
-        own = next((b.shape for b in space if b.name == name), ())
+        own = self._own(name)
         shape = tuple(self.conditions[name].shape)
         lead = shape[: max(len(shape) - len(own), 0)]
         if lead == self.batch and lead:
@@ -242,7 +275,8 @@ def _begin(
 ) -> netCDF4.Dataset:
     """Make the file after the pattern of the first chunk."""
     if provenance:
-        result = replace(result, provenance={**provenance, "ended": now()})
+        learned = {k: v for k, v in result.provenance.items() if k == "fit"}  # known only after the work began
+        result = replace(result, provenance={**provenance, **learned, "ended": now()})
     result = replace(result, dims=labels.dims, coords={})
     groups = datasets(result)
     state = {"job": dict(job), "layout": _layout(groups, labels)}

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,19 @@ def collect(
         If an input is missing.
     """
     parts = {"forward_model": problem.forward, "prior": problem.prior, "noise": problem.noise, "method": inversion}
+    return record(parts, recipe=recipe, seed=seed, inputs=inputs, note=note, started=started)
+
+
+def record(
+    parts: Mapping[str, Any],
+    *,
+    recipe: str | None,
+    seed: int,
+    inputs: Iterable[str | Path],
+    note: str | None,
+    started: datetime,
+) -> dict[str, Any]:
+    """What `collect` returns, of any parts by name: each with its name, and its settings in ``*_settings``."""
     found: dict[str, Any] = {
         "note": note,
         **{key: name(part) for key, part in parts.items()},
@@ -98,7 +111,7 @@ def versions(*parts: object) -> dict[str, str]:
         required = list(_DEPENDENCIES)
     names = [re.split(r"[^A-Za-z0-9._-]", r, maxsplit=1)[0] for r in required]
     packages = {_of(part).__module__.partition(".")[0] for part in parts} - {"physgen", "__main__"}
-    known = importlib.metadata.packages_distributions() if packages else {}
+    known = _distributions() if packages else {}
     names += [d for package in sorted(packages) for d in known.get(package, ())]
     found = {"physgen": __version__}
     for distribution in dict.fromkeys(names):
@@ -107,6 +120,12 @@ def versions(*parts: object) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # required, but not installed
             continue
     return found
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Which distributions hold each package: read once, as a result of every chunk of observations asks."""
+    return importlib.metadata.packages_distributions()
 
 
 def git_state(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The registry: forward models, priors, noises, inversions and readers by name, built in or brought by a plug-in.
+"""The registry: forward models, priors, noises, inversions, readers and fitters by name, built in or of a plug-in.
 
 A plug-in registers itself with an entry point in its own pyproject, exactly as the built-in parts do in that of
 physgen; a script beside a recipe needs no registration and is named ``"my_module:my_model"``.
@@ -25,6 +25,7 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "noise": "physgen.noises",
         "inversion": "physgen.inversions",
         "reader": "physgen.readers",
+        "fitter": "physgen.fitters",
     }
 )
 """Entry-point group of each kind of part."""
@@ -34,6 +35,7 @@ BUILTIN: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "physgen.forward_models": {
             "abel-projection": "physgen.forward_models:AbelProjection",
             "canopy": "physgen.forward_models:Canopy",
+            "free-spheres": "physgen.forward_models:FreeSpheres",
             "spheres": "physgen.forward_models:Spheres",
             "spheroid-sections": "physgen.forward_models:SpheroidSections",
         },
@@ -42,7 +44,9 @@ BUILTIN: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "independent": "physgen.priors:Independent",
             "particle-shape": "physgen.forward_models.stereology.shape_prior:particle_shape",
             "smooth-field": "physgen.priors:SmoothField",
+            "soil": "physgen.forward_models.canopy.soil_prior:soil",
             "vegetation": "physgen.forward_models.canopy.vegetation_prior:vegetation",
+            "vegetation-flow": "physgen.forward_models.canopy.vegetation_flow:vegetation_flow",
         },
         "physgen.noises": {
             "gaussian": "physgen.noise:GaussianNoise",
@@ -51,14 +55,37 @@ BUILTIN: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "section-sizes": "physgen.forward_models:SectionSizes",
             "student-t": "physgen.noise:StudentTNoise",
             "poisson": "physgen.noise:PoissonNoise",
+            "negative-binomial": "physgen.noise:NegativeBinomialNoise",
+            "shot": "physgen.noise:ShotNoise",
         },
         "physgen.inversions": {
+            "amortised": "physgen.inversions:Amortised",
             "optimal-estimation": "physgen.inversions:OptimalEstimation",
             "ensemble": "physgen.inversions:Ensemble",
+            "auto": "physgen.inversions:Auto",
+            "grid": "physgen.inversions:Grid",
+            "hamiltonian": "physgen.inversions:Hamiltonian",
+            "tempered-smc": "physgen.inversions:TemperedSMC",
+            "guided-diffusion": "physgen.inversions:GuidedDiffusion",
+            "variational": "physgen.inversions:Variational",
+            "lookup-table": "physgen.inversions:LookupTable",
+            "microcanonical": "physgen.inversions:Microcanonical",
+            "nuts": "physgen.inversions:NUTS",
+            "slice-sampler": "physgen.inversions:SliceSampler",
             "nested-laplace": "physgen.inversions:NestedLaplace",
         },
         "physgen.readers": {
             "label-image": "physgen.forward_models.stereology.label_image_reader:read_label_image",
+        },
+        "physgen.fitters": {
+            "causal-flow": "physgen.priors:CausalFlow.fit",
+            "decoder": "physgen.priors:Decoder.fit",
+            "diffusion": "physgen.priors:Diffusion.fit",
+            "flow": "physgen.priors:Flow.fit",
+            "flow-matching": "physgen.priors:FlowMatching.fit",
+            "gaussian": "physgen.priors:Gaussian.fit",
+            "ica": "physgen.priors:ICA.fit",
+            "ppca": "physgen.priors:PPCA.fit",
         },
     }
 )
@@ -115,7 +142,7 @@ def entries(kind: str) -> tuple[Entry, ...]:
     Parameters
     ----------
     kind : str
-        "forward model", "prior", "noise", "inversion" or "reader".
+        A key of `GROUPS`.
     """
     group = GROUPS[kind]
     found = {name: Entry(name, kind, target, "physgen") for name, target in BUILTIN[group].items()}

@@ -71,3 +71,13 @@ def triangular_inverse(factor: Tensor) -> Tensor:
     k, padded = factor.shape[-1], _pad_definite(factor)
     eye = torch.eye(padded.shape[-1], dtype=factor.dtype, device=factor.device).expand_as(padded)
     return torch.linalg.solve_triangular(padded, eye.contiguous(), upper=False)[..., :k, :k]
+
+
+def eigenvalues(a: Tensor) -> Tensor:
+    """Eigenvalues ``(*, k)``, ascending, of a symmetric positive semi-definite matrix."""
+    k = a.shape[-1]
+    padded = _pad(a)
+    if padded.shape[-1] > k:  # what is appended comes last
+        largest = a.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
+        padded.diagonal(dim1=-2, dim2=-1)[..., k:] = 2 * largest + 1
+    return torch.linalg.eigvalsh(padded)[..., :k]

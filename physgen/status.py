@@ -19,6 +19,10 @@ class Status(IntEnum):
     INFEASIBLE = 8
     NO_DATA = 9
     OUT_OF_RANGE = 10
+    INTERRUPTED = 11
+    APPROXIMATE = 12
+    TOO_MANY_DIVERGENCES = 13
+    GRID_TOO_COARSE = 14
 
     @property
     def meaning(self) -> str:
@@ -43,4 +47,8 @@ _ADVICE = {
     Status.INFEASIBLE: "No draw has a finite posterior density. Check that prior and observation are compatible.",
     Status.NO_DATA: "Every element of the observation is missing. There is nothing to infer from.",
     Status.OUT_OF_RANGE: "A value lies outside the range of the observable. Check units and scaling.",
+    Status.INTERRUPTED: "The work was interrupted before this observation. Invert it again.",
+    Status.APPROXIMATE: "The method is approximate, and nothing corrected its draws. Check some with an exact method.",
+    Status.TOO_MANY_DIVERGENCES: "Trajectories left the region where their steps hold. Take smaller steps.",
+    Status.GRID_TOO_COARSE: "The grid misses detail of the posterior, or mass at its edge. Raise points or reach.",
 }

@@ -35,6 +35,42 @@ def rhat(x: Tensor) -> Tensor:
     return out.reshape(rest)
 
 
+def nested_rhat(x: Tensor, superchains: int) -> Tensor:
+    """Nested R-hat: whether groups of short chains, each from one start, have forgotten it.
+
+    Parameters
+    ----------
+    x : Tensor (chain, draw, *rest)
+        The chains of a superchain side by side.
+    superchains : int
+        Number of groups of the same size: at least 2, of at least 2 chains.
+
+    Returns
+    -------
+    Tensor (*rest)
+        sqrt(1 + B / W), with B the variance between the means of superchains and W that within them. At
+        stationarity B / W is about one over the effective draws of a superchain. NaN where x is constant.
+
+    Raises
+    ------
+    ValueError
+        If the chains cannot be grouped so.
+
+    References
+    ----------
+    Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari & Gelman 2024, *Nested R-hat*, Bayesian Analysis, eqs 5 to 8.
+    """
+    rest = _check(x)
+    if superchains < 2 or x.shape[0] % superchains or x.shape[0] < 2 * superchains:
+        raise ValueError(
+            f"Invalid {superchains} superchains of {x.shape[0]} chains. Give at least 2, of at least 2 chains each."
+        )
+    x = x.reshape(superchains, -1, x.shape[1], *rest)
+    means = x.mean(2)
+    within = means.var(1) + x.var(2).mean(1)
+    return torch.sqrt(1 + means.mean(1).var(0) / within.mean(0))
+
+
 def ess_bulk(x: Tensor) -> Tensor:
     """Effective sample size of the bulk: `ess` of the rank-normalised split chains (Vehtari et al. 2021, section 3).
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..random import single_stream, uniform
 from .columns import total
-from .flow_spline import parameter_count, spline
+from .flow_spline import line, parameter_count, spline
 
 WEIGHTS_STAGE = 1 << 33  # of the random numbers that weights begin with
 
@@ -77,6 +77,7 @@ class Coupling(nn.Module):
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("restore", order.argsort(), persistent=False)
         self._given, self._parameters_each = len(given), parameter_count(bins)
+        self._straight = bins == 1
         outputs = self._parameters_each * len(self._moved)
         self.network = Perceptron([len(given) + context, *hidden, outputs], seed=seed, stage=stage)
 
@@ -86,8 +87,12 @@ class Coupling(nn.Module):
         given, moved = ordered[: self._given], ordered[self._given :]
         phi = self.network(torch.cat([given, context]))
         phi = phi.reshape(self._parameters_each, len(self._moved), -1)
-        made, log_slope = spline(moved, phi, inverse=inverse, slope=slope)
-        return torch.cat([given, made]).index_select(0, self.restore), total(log_slope)
+        if self._straight:
+            made, log_slope = line(moved, phi, inverse=inverse)
+        else:
+            made, log_slope = spline(moved, phi, inverse=inverse, slope=slope)
+        log_det = total(log_slope) if slope else torch.zeros_like(columns[0])
+        return torch.cat([given, made]).index_select(0, self.restore), log_det
 
 
 class CouplingFlow(nn.Module):
@@ -104,7 +109,7 @@ class CouplingFlow(nn.Module):
     transforms : int
         Number of layers.
     bins : int
-        Of each spline.
+        Of each spline; 1 for straight lines instead.
     hidden : sequence of int
         Widths of the hidden layers of each network.
     seed : int

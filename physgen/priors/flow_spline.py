@@ -23,7 +23,10 @@ _SLOPE = 1e-3  # smallest slope of a spline
 
 
 def parameter_count(bins: int) -> int:
-    """Numbers that a spline of so many bins takes: widths, heights, and slopes at the knots between them."""
+    """Numbers that a spline of so many bins takes: widths, heights, and slopes at the knots between them.
+
+    A straight line (one bin, see `line`) takes two as well.
+    """
     return 3 * bins - 1
 
 
@@ -64,6 +67,15 @@ def spline(x: Tensor, phi: Tensor, *, inverse: bool = False, slope: bool = True)
         return value, torch.zeros_like(value)
     log_slope = (s * s * (2 * s * mixed + d0 * (1 - xi) ** 2 + d1 * xi * xi) / (low * low)).log()
     return value, torch.where(outside, 0.0, -log_slope if inverse else log_slope)
+
+
+def line(x: Tensor, phi: Tensor, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
+    """Values of straight lines y = exp(s) x + t, or of their inverses, and the log slope (Dinh et al. 2017, eq. 4).
+
+    They cost a small part of what splines do. Parameters and result are those of `spline`, phi being (2, ...).
+    """
+    s, t = bent(phi[0], 2), phi[1]
+    return ((x - t) * (-s).exp(), -s) if inverse else (s.exp() * x + t, s)
 
 
 def _sums(raw: Tensor) -> Tensor:

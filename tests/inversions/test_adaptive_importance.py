@@ -8,7 +8,7 @@ import torch
 from scipy.stats import norm
 
 from physgen.diagnostics.psis import pareto_smooth
-from physgen.inversions.adaptive_importance import Schedule, _unbiased, sample_posterior
+from physgen.inversions.adaptive_importance import Schedule, sample_posterior, unbiased
 from physgen.inversions.levenberg_marquardt import laplace_statistics, maximise
 from physgen.noise import GaussianNoise
 from physgen.priors import Prior
@@ -236,8 +236,8 @@ def test_the_bias_of_normalised_weights_is_taken_off():
     size, sets, scale = 60, 40000, 0.8
     z = scale * torch.from_numpy(np.random.default_rng(3).standard_normal((sets, size)))
     weight = torch.softmax(0.5 * z**2 * (1 / scale**2 - 1), -1)
-    plain, corrected = ((w * z**2).sum(-1) for w in (weight, _unbiased(weight)))
+    plain, corrected = ((w * z**2).sum(-1) for w in (weight, unbiased(weight)))
     error = float(corrected.std()) / math.sqrt(sets)
     assert float(plain.mean()) < 1 - 6 * error
     assert abs(float(corrected.mean()) - 1) < 0.2 * (1 - float(plain.mean())) + 4 * error
-    assert float((_unbiased(weight).sum(-1) - 1).abs().max()) < 1e-12
+    assert float((unbiased(weight).sum(-1) - 1).abs().max()) < 1e-12

@@ -2,13 +2,28 @@
 
 import random
 import re
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 
 from physgen.black_box import blackbox
-from physgen.inversions import Ensemble, NestedLaplace, OptimalEstimation
+from physgen.inversions import (
+    NUTS,
+    Amortised,
+    Auto,
+    Ensemble,
+    Grid,
+    Hamiltonian,
+    LookupTable,
+    Microcanonical,
+    NestedLaplace,
+    OptimalEstimation,
+    SliceSampler,
+    TemperedSMC,
+    Variational,
+)
 from physgen.noise import GaussianNoise
 from physgen.priors import Prior
 from physgen.problem import Problem
@@ -17,9 +32,21 @@ from physgen.space import Block, Space
 from physgen.status import Status
 
 METHODS = {  # a new inversion is one line here
+    "amortised": Amortised(draws=50, simulations=2000, epochs=4, batch=200, width=32, escalation=["OptimalEstimation"]),
+    "auto": Auto(draws=50),
+    "grid": Grid(draws=50, points=41),
+    "lookup-table": LookupTable(draws=50, size=2000),
+    "slice-sampler": SliceSampler(draws=8, chains=8, superchains=4, warm_up=20, max_evaluations=2000),
+    "hamiltonian": Hamiltonian(draws=8, chains=4, superchains=2, warm_up=20, max_steps=8, max_leaps=8),
+    "microcanonical": Microcanonical(draws=8, chains=4, superchains=2, warm_up=20, max_steps=16, max_leaps=8),
+    "nuts": NUTS(draws=8, chains=2, warm_up=20, max_steps=16, max_depth=4),
     "ensemble": Ensemble(draws=10, walkers=16, burn_in=10, max_steps=60, autocorrelation_times=1),
+    "tempered-smc": TemperedSMC(draws=25, chains=2, particles=50, max_moves=6, max_steps=12),
     "nested-laplace": NestedLaplace(hyper_latents=(1,), draws=50),
     "optimal-estimation": OptimalEstimation(draws=50),
+    "variational": Variational(draws=50),
+    "variational-images": Variational(draws=50, correct=False),
+    "variational-full-rank": Variational(draws=50, family="full-rank", steps=40),
 }
 
 
@@ -54,7 +81,14 @@ USUAL = {"gain": 1.0, "limit": 100.0, "edge": -100.0}
 
 @pytest.fixture(params=METHODS)
 def method(request):
-    return METHODS[request.param]
+    return ready(request.param)
+
+
+@cache
+def ready(name):
+    """A method; one that learns has learned."""
+    method = METHODS[name]
+    return method.fit(PROBLEM, y=simulate(4), conditions=USUAL) if hasattr(method, "fit") else method
 
 
 def simulate(count, seed=0):

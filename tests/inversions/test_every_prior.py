@@ -87,7 +87,7 @@ def test_with_every_other_method(name, method):
 def test_a_grid_takes_three_latents_and_refuses_more(name):
     prior = PRIORS[name]()
     if prior.latent_dim > 3:
-        with pytest.raises(ValueError, match="SliceSampler|TemperedSMC|OptimalEstimation|Hamiltonian"):
+        with pytest.raises(ValueError, match=r"SliceSampler|TemperedSMC|OptimalEstimation|Hamiltonian"):
             check(prior, METHODS["grid"])
     else:
         print(f"{name} x grid: {check(prior, METHODS['grid']).meaning}")

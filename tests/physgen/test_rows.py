@@ -90,3 +90,40 @@ def test_an_error_of_the_function_is_not_hidden() -> None:
 
     with pytest.raises(ValueError, match="my own message"):
         jacobian(broken, torch.ones(2, 2))
+
+
+class OnceSquare(Square):
+    """Cannot be differentiated twice."""
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return 2 * ctx.saved_tensors[0] * gradient
+
+
+@pytest.mark.parametrize("square", [torch.square, Square.apply, OnceSquare.apply])
+def test_many_outputs_by_columns_and_by_rows_are_the_same(square, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, A = normal((7, 2), single_stream(), seed=1), normal((2, 30), single_stream(), seed=2)
+
+    def function(x: Tensor) -> Tensor:
+        hidden = (x * 3).detach()  # no derivative passes here, in either way
+        return torch.sin(square(x) @ A) + x[:, :1] * hidden[:, 1:]
+
+    angle = (x * x) @ A
+    wanted = torch.cos(angle)[..., None] * (2 * x[:, None, :] * A.mT)
+    wanted[..., 0] += 3 * x[:, 1:]
+    value, columns = jacobian(function, x)
+    assert not value.requires_grad
+    assert not columns.requires_grad
+    assert torch.allclose(columns, wanted)
+    monkeypatch.setattr("physgen.rows._MANY", 1e9)
+    again, rows = jacobian(function, x)
+    assert torch.equal(value, again)
+    assert torch.allclose(rows, columns, atol=1e-12)
+
+
+def test_many_outputs_of_which_some_are_constant() -> None:
+    _, found = jacobian(lambda x: torch.cat([x * 0 + 1, x.new_ones(len(x), 20), 2 * x], -1), torch.ones(3, 2))
+    assert found.shape == (3, 24, 2)
+    assert torch.equal(found[:, 22:], 2 * torch.eye(2).expand(3, 2, 2))
+    assert not bool(found[:, :22].any())

@@ -1,0 +1,132 @@
+"""Hamiltonian: many short chains at once, whose trajectories adapt across them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from physgen.problem import Problem
+from physgen.progress import Progress
+from physgen.result import Result
+
+from .chees import Adaptation
+from .gradient_chains import Chains, Kernel, Move, check, metropolis, run
+from .leapfrog import halton, trajectory
+
+_STAGE = 1 << 21  # random stages of this method begin here
+
+
+@dataclass(frozen=True)
+class Hamiltonian:
+    """Hamiltonian Monte Carlo with many chains, adapted across them (ChEES; Hoffman, Radul & Sountsov 2021).
+
+    In a batch, a gradient of a thousand chains costs little more than that of one. All chains of an observation share
+    one jittered length of trajectory, so that they stay in step; step size, length and metric are learned from all of
+    them. Chains start in groups (superchains) from one point each, drawn from the Laplace posterior where there is one,
+    and nested R-hat (Margossian et al. 2024) says whether they have forgotten it. Needs a gradient.
+
+    Parameters
+    ----------
+    draws : int
+        Draws kept of each chain.
+    chains, superchains : int
+        The second divides the first, and is at least 2.
+    warm_up : int
+        Trajectories from which step size, length and metric are learned.
+    accept : float
+        Mean acceptance (harmonic) that the step size aims at.
+    max_steps : int
+        Trajectories after the warm-up, at most; the chains go on, from twice to twice as long, until they are good.
+    max_leaps : int
+        Steps of a trajectory, at most.
+    accept_rhat, accept_ess : float
+        What an answer must reach to be trusted.
+    chunk : int
+        Observations held at once.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range.
+
+    References
+    ----------
+    Neal (2011), *MCMC using Hamiltonian dynamics*; Hoffman, Radul & Sountsov (2021), *An adaptive-MCMC scheme for
+    setting trajectory lengths in Hamiltonian Monte Carlo*, AISTATS; Margossian et al. (2024), *Nested R-hat: assessing
+    the convergence of Markov chain Monte Carlo when running many short chains*, Bayesian Analysis.
+    """
+
+    draws: int = 32
+    chains: int = 32
+    superchains: int = 4
+    warm_up: int = 150
+    accept: float = 0.7
+    max_steps: int = 2000
+    max_leaps: int = 256
+    accept_rhat: float = 1.01
+    accept_ess: float = 400.0
+    chunk: int = 64
+
+    def __post_init__(self) -> None:
+        check(self, {"superchains": 2, "max_leaps": 1})
+        if self.chains % self.superchains:
+            raise ValueError(f"Invalid chains {self.chains}. Must be a multiple of the {self.superchains} superchains.")
+
+    def __call__(
+        self,
+        problem: Problem,
+        y: Any,
+        *,
+        conditions: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        index: Any = None,
+        progress: Progress = False,
+    ) -> Result:
+        """Invert observations ``(*batch, m)``; see `physgen.inversions.inversion.Inversion`.
+
+        Raises
+        ------
+        TypeError
+            If the forward model has no gradient.
+        ValueError
+            If observations or conditions are of the wrong shape, names or range.
+        """
+
+        def kernel(w: Tensor) -> Kernel:
+            return _Kernel(Adaptation.of(w, accept=self.accept), self.max_leaps)
+
+        asked = {"conditions": conditions, "seed": seed, "index": index, "progress": progress}
+        return run(self, kernel, problem, y, stage=_STAGE, superchains=self.superchains, **asked)
+
+
+@final
+class _Kernel(Kernel):
+    """One trajectory of every chain, all of the same length."""
+
+    def __init__(self, adaptation: Adaptation, max_leaps: int) -> None:
+        self.adaptation, self.max_leaps = adaptation, max_leaps
+
+    def move(self, chains: Chains, *, learning: bool) -> Move:
+        step, length = self.adaptation.now if learning else self.adaptation.settled
+        v, u, jitter = chains.normal(0, chains.shape), chains.uniform(1, chains.shape[:1]), halton(chains.number)
+        leaps = torch.ceil(jitter * length / step).clamp(1, self.max_leaps).to(torch.int64)
+        now = chains.at.at(v)
+        end = trajectory(chains.slope, now, None, step, leaps)
+        move = metropolis(chains, end, now.energy - end.energy, u, leaps)
+        if learning:
+            self.adaptation.update(now.z, end.z, end.v, move.accept, jitter)
+        return move
+
+    def restart(self, draws: Tensor) -> None:
+        self.adaptation.restart()
+
+    def select(self, rows: Tensor) -> Kernel:
+        return _Kernel(self.adaptation.select(rows), self.max_leaps)
+
+    def report(self) -> dict[str, Tensor]:
+        step, length = self.adaptation.settled
+        return {"step_size": step, "trajectory_length": length}
