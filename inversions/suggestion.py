@@ -38,6 +38,8 @@ class Facts:
         Whether the prior is weighted (`where`, `shift`).
     hyper_latents : int
         Hyper-parameters that the prior names.
+    denoiser : bool
+        Whether the prior is a diffusion.
     """
 
     latents: int
@@ -47,6 +49,7 @@ class Facts:
     whitening: bool
     selection: bool
     hyper_latents: int
+    denoiser: bool = False
 
     @staticmethod
     def of(problem: Problem, y: Any = None) -> Facts:
@@ -61,6 +64,7 @@ class Facts:
             type(problem.noise).whiten is not Noise.whiten,
             "log_factor" in problem.prior.capabilities,
             len(hyper),
+            hasattr(problem.prior, "denoise"),
         )
 
     def __str__(self) -> str:
@@ -106,6 +110,10 @@ def _nested(facts: Facts) -> str:
     return _steps(facts) or named
 
 
+def _guided(facts: Facts) -> str:
+    return _steps(facts) or ("" if facts.denoiser else "needs a prior with a denoiser, as Diffusion")
+
+
 def _grid(facts: Facts) -> str:
     return "" if facts.latents <= 3 else f"needs one to three latents, not {facts.latents}"
 
@@ -118,6 +126,7 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         "NUTS": Need(_slopes, "the standard to check others by"),
         "Microcanonical": Need(_slopes, "a hundred latents and more"),
         "Variational": Need(_steps, f"more than {DENSE} latents; approximate beyond {FEW}"),
+        "GuidedDiffusion": Need(_guided, "images under a diffusion prior; always approximate"),
         "SliceSampler": Need(_nothing, f"black boxes, nothing to tune, up to {DENSE} latents"),
         "TemperedSMC": Need(_nothing, "several modes, and the evidence"),
         "Ensemble": Need(_nothing, "a second opinion that only evaluates the model"),

@@ -42,7 +42,7 @@ _ADVICE = {
     Status.FEW_EFFECTIVE_DRAWS: "Too few effective draws. Raise rounds or draws, or use Ensemble on this observation.",
     Status.ROUNDS_DISAGREE: "The last two rounds gave different answers. Raise rounds or draws, or use Ensemble.",
     Status.CHAINS_DISAGREE: "The chains have not mixed (rhat too large). Run longer chains.",
-    Status.CHAINS_TOO_SHORT: "The chains are shorter than 50 autocorrelation times. Run longer chains.",
+    Status.CHAINS_TOO_SHORT: "The chains hold too few effective draws. Run longer chains.",
     Status.MODEL_UNDEFINED: "The forward model gave a value that is not finite. Correct it, or narrow the prior.",
     Status.INFEASIBLE: "No draw has a finite posterior density. Check that prior and observation are compatible.",
     Status.NO_DATA: "Every element of the observation is missing. There is nothing to infer from.",

@@ -74,11 +74,11 @@ def test_the_table_of_what_is_refused():
 
     slopes = {"OptimalEstimation", "NestedLaplace", "Hamiltonian", "NUTS", "Microcanonical", "Variational"}
     here = set(KNOWN_METHODS)
-    assert refused("smooth") == {"NestedLaplace"} & here
-    assert refused("black box") == slopes & here
-    assert refused("no whiten") == {"OptimalEstimation", "NestedLaplace", "Variational"} & here
-    assert refused("many latents") == {"NestedLaplace", "Grid"} & here
-    assert refused("a selection") == {"NestedLaplace"} & here
+    assert refused("smooth") == {"NestedLaplace", "GuidedDiffusion"} & here
+    assert refused("black box") == (slopes | {"GuidedDiffusion"}) & here
+    assert refused("no whiten") == {"OptimalEstimation", "NestedLaplace", "Variational", "GuidedDiffusion"} & here
+    assert refused("many latents") == {"NestedLaplace", "Grid", "GuidedDiffusion"} & here
+    assert refused("a selection") == {"NestedLaplace", "GuidedDiffusion"} & here
 
 
 @pytest.mark.parametrize(
