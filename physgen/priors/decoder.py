@@ -12,23 +12,29 @@ from torch import Tensor
 from ..progress import Progress
 from ..random import normal, single_stream
 from ..space import Block, Space
+from .autoencoder_loss import autoencoder_loss, critic_of, objective_of, read_labels
+from .base_normal import Base, NormalBase
+from .bases import base_from_json
 from .columns import Casts, in_column_blocks
 from .fitting import FitReport, Training, train
 from .frame import Frame
+from .ivae_start import begin_with_segments
 from .objectives import Objective
 from .prior import Prior
 from .samples import read_samples
+from .sparse_mask import MaskedNetwork, SpikeSlab
 from .storage import storable
 from .support_map import SupportMap
-from .vae_network import NOISES, AutoencoderNetwork, draw_codes, log_mean
+from .vae_network import NOISES, AutoencoderNetwork, log_mean
 
 
 @storable("decoder")
 class Decoder(Prior):
-    """x = frame(f(code) + sd(code) noise) with the latents z = (code, noise): made by `Decoder.fit`.
+    """x = frame(f(code) + sd(code) noise), code = b(z_code), with z = (z_code, noise): made by `Decoder.fit`.
 
     The noise is part of z because the mean alone, f(code), is a surface on which no measured cause lies: inversions on
-    it are too sure. The density p(x) is an integral over codes, and no z is the one of an x: so there is neither
+    it are too sure. The base b is the identity, or gives the code another distribution, which may depend on the
+    conditions. The density p(x) is an integral over codes, and no z is the one of an x: so there is neither
     "log_prob" nor "encode", but `bound` (a lower bound of the log density) and `code` (an approximate posterior).
 
     Parameters
@@ -36,11 +42,13 @@ class Decoder(Prior):
     network : AutoencoderNetwork
     frame : Frame
     report : FitReport, optional
+    base : Base, optional
+        The settings that the network's base was made of.
 
     Attributes
     ----------
     code_dim : int
-        How many of the latents, the first ones, are the code; the others are the noise of each cause.
+        How many of the latents, the first ones, make the code; the others are the noise of each cause.
     report : FitReport or None
         Its losses are minus the evidence lower bound (or the objective given), in nats a sample, of the causes in their
         units.
@@ -52,7 +60,14 @@ class Decoder(Prior):
 
     capabilities = frozenset()
 
-    def __init__(self, network: AutoencoderNetwork, frame: Frame, report: FitReport | None = None) -> None:
+    def __init__(
+        self,
+        network: AutoencoderNetwork,
+        frame: Frame,
+        report: FitReport | None = None,
+        base: Base | None = None,
+    ) -> None:
+        self.base = base or NormalBase()
         self.network, self.frame, self.report = network.requires_grad_(False), frame, report
         self.causes, self.takes = frame.causes, frame.takes
         self.code_dim = network.code
@@ -74,6 +89,9 @@ class Decoder(Prior):
         hidden: Sequence[int] = (64, 64),
         noise: str = "each",
         scale: str = "each",
+        base: Base | None = None,
+        sparse: SpikeSlab | None = None,
+        labels: Any = None,
         objective: Objective | None = None,
         training: Training | None = None,
         seed: int = 0,
@@ -98,9 +116,16 @@ class Decoder(Prior):
             Whether each cause is divided by its own deviation, or all by one. With ``hidden=()``, "common" noise and
             "common" scale this is the linear autoencoder whose optimum is PPCA (Lucas et al. 2019); constant columns
             are then kept.
-
+        base : Base, optional
+            Distribution of the code: `NormalBase` (the default), `FactoredBase` or `ConditionalBase`. Its parameters
+            are learned with the networks.
+        sparse : SpikeSlab, optional
+            Give each cause a mask over the code, with this prior; what belongs to its spike in the end is set to 0.
+        labels : array_like (N, l), optional
+            Known values of the first l elements of the code, in any units; NaN where there is none.
         objective : Objective, optional
-            What is made small; minus the evidence lower bound by default.
+            What is made small; minus the evidence lower bound by default, with the terms "spike_slab" and "label" of a
+            sparse decoder and of labels.
 
         Returns
         -------
@@ -119,36 +144,44 @@ class Decoder(Prior):
                 raise ValueError(f"Unknown {what} {value!r}. Must be one of {', '.join(known)}.")
         x, c, space, names = read_samples(table, causes, conditions, constant="keep" if scale == "common" else "refuse")
         frame = Frame.of(SupportMap(space).encode(x.mT).mT, c, space, names, whiten=False, common=scale == "common")
+        base, settings = base or NormalBase(), {"hidden": tuple(hidden), "noise": noise, "sparse": sparse}
+        base.check(dict(zip(names, c.unbind(1), strict=True)))
+        marks = None if labels is None else read_labels(labels, len(x), code)
+        goal = objective_of(objective, sparse, marks)
+        network = _network(frame, code, base, settings, seed)
         context = ((c - frame.condition_mean) / frame.condition_sd).float()
         w, offset = frame.encode(x.mT, context.mT.double())
-        network = AutoencoderNetwork(space.size, code, len(names), hidden=tuple(hidden), noise=noise, seed=seed)
-
-        def loss(rows: Sequence[Tensor], stage: int) -> Tensor:
-            eps = draw_codes(code, len(rows[0]), seed=seed, stage=stage)
-            if objective is not None:
-                made = network.step(rows[0].mT, rows[1].mT, eps, samples=len(x))
-                return (rows[2].mean() + objective(made)).expand(len(rows[0]))
-            seen, prior, posterior = network.terms(rows[0].mT, rows[1].mT, eps)
-            return rows[2] - (seen + prior - posterior)
-
-        rows = [w.mT.float().contiguous(), context, offset.float()]
-        report = train(network, loss, rows, training=training, seed=seed, progress=progress, checkpoint=checkpoint)
-        return cls(network, frame, report)
+        rows = [w.mT.float().contiguous(), context, offset.float(), *([] if marks is None else [marks])]
+        critic = critic_of(goal, code, seed)
+        begin_with_segments(network, rows[0], context, seed=seed)
+        loss = autoencoder_loss(network, goal, len(x), seed, critic)
+        learners = network if critic is None else torch.nn.ModuleList([network, critic])
+        report = train(learners, loss, rows, training=training, seed=seed, progress=progress, checkpoint=checkpoint)
+        network.prune()
+        return cls(network, frame, report, base)
 
     def decode(self, z: Tensor, /, **conditions: Any) -> Tensor:
         self._check(z)
+        self.base.check(conditions)
         columns, context, lead = self.frame.spread(z, conditions)
         network = self._casts(z)
 
         def block(columns: Tensor, context: Tensor) -> Tensor:
-            mean, log_sd = network.decode(columns[: self.code_dim].contiguous(), context)
+            code = network.base(columns[: self.code_dim].contiguous(), context)
+            mean, log_sd = network.decode(code, context)
             return self.frame.decode(mean + log_sd.exp() * columns[self.code_dim :], context)
 
         return self.frame.gather(in_column_blocks(block, columns, context), lead)
 
+    @property
+    def mask(self) -> Tensor | None:
+        """Of a sparse decoder ``(n, code_dim)``: how strongly each cause sees each element of the code, or 0."""
+        return self.network.mean.mask if isinstance(self.network.mean, MaskedNetwork) else None
+
     def code(self, x: Tensor, /, **conditions: Any) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation, each ``(*, k)``, of the approximate posterior of the code given causes."""
         self.causes.check(x)
+        self.base.check(conditions)
         columns, context, lead = self.frame.spread(x, conditions)
         mean, log_sd = self._casts(x).encode(self.frame.encode(columns, context)[0], context)
         return self.frame.gather(mean, lead), self.frame.gather(log_sd.exp(), lead)
@@ -156,7 +189,9 @@ class Decoder(Prior):
     def reconstruct(self, x: Tensor, /, **conditions: Any) -> Tensor:
         """The causes ``(*, n)`` that the code alone gives back."""
         mean, _ = self.code(x, **conditions)
-        return self.decode(torch.nn.functional.pad(mean, (0, self.causes.size)), **conditions)
+        columns, context, lead = self.frame.spread(mean, conditions)
+        made = self.frame.decode(self._casts(mean).decode(columns, context)[0], context)
+        return self.frame.gather(made, lead)
 
     def bound(self, x: Tensor, /, *, draws: int = 1, seed: int = 0, **conditions: Any) -> Tensor:
         """A lower bound of the log density ``(*)`` of causes, in expectation; the tighter, the more draws.
@@ -164,6 +199,7 @@ class Decoder(Prior):
         One draw gives the evidence lower bound, more the importance-weighted one (Burda et al. 2016, eq. 8).
         """
         self.causes.check(x)
+        self.base.check(conditions)
         columns, context, lead = self.frame.spread(x, conditions)
         w, offset = self.frame.encode(columns, context)
         network, each = self._casts(x), []
@@ -178,18 +214,21 @@ class Decoder(Prior):
         """Tensors and plain values that `from_state` makes the same prior of."""
         tensors, settings = self.frame.state()
         shape = {"code": self.code_dim, "hidden": list(self.network.hidden), "noise": self.network.noise}
+        sparse = self.network.mean.prior.to_json() if isinstance(self.network.mean, MaskedNetwork) else None
         report = self.report.to_json() if self.report else None
-        return tensors | self.network.state_dict(), settings | shape | {"report": report}
+        own = {"base": self.base.to_json(), "sparse": sparse, "report": report}
+        return tensors | self.network.state_dict(), settings | shape | own
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Decoder:
         """The prior of `state`."""
-        frame = Frame.from_state(tensors, settings)
-        shape = {k: settings[k] for k in ("hidden", "noise")}
-        network = AutoencoderNetwork(frame.causes.size, settings["code"], len(frame.conditions), **shape)
+        frame, base = Frame.from_state(tensors, settings), base_from_json(settings.get("base"))
+        sparse = SpikeSlab(**settings["sparse"]) if settings.get("sparse") else None
+        shape = {"hidden": settings["hidden"], "noise": settings["noise"], "sparse": sparse}
+        network = _network(frame, settings["code"], base, shape, 0)
         network.load_state_dict({n: t for n, t in tensors.items() if not n.startswith("frame.")})
         report = settings["report"]
-        return cls(network, frame, FitReport.from_json(report) if report else None)
+        return cls(network, frame, FitReport.from_json(report) if report else None, base)
 
     def _check(self, z: Tensor) -> None:
         if z.ndim == 0 or z.shape[-1] != self.latent_dim:
@@ -197,3 +236,9 @@ class Decoder(Prior):
                 f"Invalid shape {tuple(z.shape)}. The last axis must hold the {self.latent_dim} latents: "
                 f"{self.code_dim} of the code and {self.causes.size} of the noise."
             )
+
+
+def _network(frame: Frame, code: int, base: Base, settings: Mapping[str, Any], seed: int) -> AutoencoderNetwork:
+    """The networks, with their first weights."""
+    made = base.made(code, frame, seed=seed)
+    return AutoencoderNetwork(frame.causes.size, code, len(frame.conditions), base=made, seed=seed, **settings)

@@ -296,7 +296,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _fingerprint(module: nn.Module, rows: Sequence[Tensor], settings: Training, seed: int) -> str:
+def _fingerprint(module: nn.Module, rows: Sequence[Tensor], settings: Any, seed: int) -> str:
     """What identifies a fit: its rows, settings, seed and first parameters."""
     digest = hashlib.sha256(json.dumps([asdict(settings), seed], sort_keys=True).encode())
     for name, tensor in [*((str(i), r) for i, r in enumerate(rows)), *module.state_dict().items()]:

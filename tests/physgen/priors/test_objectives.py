@@ -9,17 +9,20 @@ import torch
 
 from physgen.priors.autoencoder_terms import (
     Step,
+    contrast,
     dimension_wise_kl,
     dip_i,
     dip_ii,
     kl,
+    label,
     mutual_information,
     reconstruction,
+    spike_slab,
     total_correlation,
 )
 from physgen.priors.decoder import Decoder
 from physgen.priors.fitting import Training
-from physgen.priors.objectives import Objective, beta_tcvae, beta_vae, dip_vae
+from physgen.priors.objectives import Objective, beta_tcvae, beta_vae, contrastive_ivae, dip_vae, ivae, sparse_vae
 from physgen.priors.standard_normal import log_density
 
 A = torch.tensor([[1.2, 0.5, 0.0], [1.0, -0.2, 0.3], [0.8, 0.6, 0.5]], dtype=torch.float64)  # code means are A x
@@ -64,6 +67,66 @@ def test_three_parts_make_the_kl_divergence():
     whole = 0.5 * float(covariance().diagonal().sum()) - 1.5 - float(LOG_SD.sum())
     assert sum(exact().values()) == pytest.approx(whole, rel=1e-12)
     assert np.mean([float(kl(step)) for step in steps()]) == pytest.approx(whole, rel=0.03)
+
+
+SEGMENT_MEAN = torch.tensor([[1.0, -0.5, 0.0], [-0.4, 0.8, 1.5]], dtype=torch.float64)  # of the base, by segment
+SEGMENT_LOG_SD = torch.tensor([[0.2, -0.3, 0.1], [0.5, 0.0, -0.4]], dtype=torch.float64)
+
+
+def test_closed_form_against_a_conditional_base():
+    """With codes as before and a base N(mu_u, sigma_u^2) of two segments u, each with a half of the samples.
+
+    MI and TC do not know the base; dimension-wise KL is E_u of the KL divergence of N(0, C_jj) from
+    N(mu_uj, sigma_uj^2), and the three parts again make KL(q(z | x) || p(z | u)).
+    """
+    made = []
+    for step in steps():
+        u = torch.arange(step.code.shape[1]) % 2
+        mean, log_sd = SEGMENT_MEAN[u].mT, SEGMENT_LOG_SD[u].mT
+        base = log_density((step.code - mean) * (-log_sd).exp()) - log_sd
+        made.append(Step(step.seen, step.mean, step.log_sd, step.code, N, base=base))
+    variance = covariance().diagonal()
+    each = SEGMENT_LOG_SD - 0.5 * variance.log() - 0.5
+    each = each + 0.5 * (variance + SEGMENT_MEAN**2) * (-2 * SEGMENT_LOG_SD).exp()
+    expected = exact() | {dimension_wise_kl: float(each.sum(1).mean())}
+    for term, value in expected.items():
+        found = np.mean([float(term(step)) for step in made])
+        print(f"\n{term.__name__:<20} {found:.4f}, closed form {value:.4f}", end="")
+        assert found == pytest.approx(value, rel=0.05)
+    assert np.mean([float(kl(step)) for step in made]) == pytest.approx(sum(expected.values()), rel=0.03)
+
+
+def test_labels_pull_the_codes_that_they_belong_to():
+    step = steps(rows=40)[0]
+    labels = step.mean[:2] + torch.tensor([[0.0], [2.0]])
+    labels[1, ::2] = math.nan
+    known = 40 + 20
+    value = float(label(Step(step.seen, step.mean, step.log_sd, step.code, N, labels=labels)))
+    assert value == pytest.approx(0.5 * 4 * 20 / known, rel=1e-12)
+    none = torch.full((1, 40), math.nan, dtype=torch.float64)
+    assert float(label(Step(step.seen, step.mean, step.log_sd, step.code, N, labels=none))) == 0
+
+
+def test_labelled_elements_of_the_code_are_those_labelled():
+    rng = np.random.default_rng(0)
+    x = table()
+    known = 100 + 3 * x[:, 1:2]
+    known[rng.random(len(x)) < 0.7] = math.nan
+    training = Training(epochs=40, learning_rate=0.01)
+    objective = Objective({"reconstruction": 1.0, "kl": 1.0, "label": 30.0})
+    prior = Decoder.fit(x, 2, hidden=(16,), labels=known, objective=objective, training=training, seed=1)
+    code = prior.code(torch.from_numpy(x))[0]
+    assert np.corrcoef(code[:, 0], x[:, 1])[0, 1] > 0.9
+
+
+def test_presets_of_a_conditional_base_and_of_a_mask():
+    assert ivae().weights == {
+        "reconstruction": 100.0,
+        "mutual_information": 1.0,
+        "total_correlation": 0.0,
+        "dimension_wise_kl": 10.0,
+    }
+    assert sparse_vae(2.0).weights["spike_slab"] == 2.0
 
 
 def test_independent_codes_have_no_total_correlation():
@@ -123,6 +186,14 @@ def test_weighting_a_term_makes_it_smaller():
         (lambda: Objective({"reconstruction": math.nan}), "Each must be finite"),
         (lambda: dip_vae("iii"), "Unknown term 'dip_iii'"),
         (lambda: total_correlation(steps(rows=1)[0]), "Invalid step of one row"),
+        (lambda: label(steps(rows=9)[0]), "The term 'label' needs labels"),
+        (lambda: spike_slab(steps(rows=9)[0]), "The term 'spike_slab' needs a mask"),
+        (lambda: contrast(steps(rows=9)[0]), "The term 'contrast' needs a base that depends on conditions"),
+        (lambda: Decoder.fit(table(), 2, objective=contrastive_ivae()), "The term 'contrast' needs a base"),
+        (lambda: Decoder.fit(table(), 2, labels=np.zeros((600, 3))), "Invalid labels of shape"),
+        (lambda: Decoder.fit(table(), 2, labels=np.zeros((600, 1))), "a column has no two different values"),
+        (lambda: Decoder.fit(table(), 2, labels=np.full((600, 1), np.inf)), "Invalid labels with infinite values"),
+        (lambda: Decoder.fit(table(), 2, labels=table()[:, :1], objective=beta_vae()), "does not use `labels`"),
     ],
 )
 def test_unusable_objectives_are_refused(make, message):
