@@ -48,6 +48,18 @@ class Schedule:
     accept_ess: float = 100.0
     accept_k_hat: float = 0.7
 
+    @property
+    def steps(self) -> list[tuple[int, int]]:
+        """(number of the round, new draws): the later rounds are taken in instalments, since many need but a part.
+
+        Half at first, that the agreement of the rounds means something, then a quarter and a quarter.
+        """
+        out = []
+        for number, size in enumerate(self.draws):
+            half, quarter = size - size // 2, size // 4
+            out += [(number, n) for n in ((size,) if number < 2 else (half, quarter, size - half - quarter)) if n]
+        return out
+
 
 @dataclass(frozen=True, eq=False)
 class Weighted:
@@ -111,26 +123,24 @@ def sample_posterior(
     proposals = [around(mean, covariance, share, schedule.defence)]
     z, target = mean.new_empty(total, 0, k), mean.new_empty(total, 0)
     densities: list[Tensor] = []  # of all draws under each proposal
-    for number, size in enumerate(schedule.draws):
-        new = _propose(proposals[-1], index[active], size, k, seed, number)
-        here = posterior.select(active)
+    counts: list[int] = []  # draws of each proposal
+    steps = schedule.steps
+    for step, (number, size) in enumerate(steps):
+        if number == len(counts):  # a new round
+            densities, counts = [*densities, proposals[-1].log_prob(z)], [*counts, 0]
+        new = _propose(proposals[-1], index[active], size, k, seed, step)
+        counts[-1] += size
         z = torch.cat([z, new], dim=1)
-        target = torch.cat([target, _log_target(here, new)], dim=1)
-        densities = [torch.cat([d, q.log_prob(new)], 1) for d, q in zip(densities, proposals, strict=False)]
-        densities.append(proposals[-1].log_prob(z))
-        log_weight = target - _log_mixture(densities, schedule.draws)
+        target = torch.cat([target, _log_target(posterior.select(active), new)], dim=1)
+        densities = [torch.cat([d, q.log_prob(new)], 1) for d, q in zip(densities, proposals, strict=True)]
+        log_weight = target - _log_mixture(densities, counts)
         smooth, k_hat = pareto_smooth(log_weight.mT)
         weight = smooth.mT.exp().contiguous()
         ess = effective(weight)
-        latest = moments(new, log_weight[:, -size:])
-        agree = latest.agrees(previous)
+        agree = moments(z[:, -counts[-1] :], log_weight[:, -counts[-1] :]).agrees(previous)
         status = judge(log_weight, k_hat, ess, agree, schedule)
         enough = (ess >= schedule.stop_ess) | (ess >= schedule.stop_share * z.shape[1])
-        finished = (
-            (enough & (status == Status.TRUSTED))
-            | (status == Status.MODEL_UNDEFINED)
-            | (number == len(schedule.draws) - 1)
-        )
+        finished = (enough & (status == Status.TRUSTED)) | (status == Status.MODEL_UNDEFINED) | (step == len(steps) - 1)
         rows = torch.nonzero(finished).squeeze(-1)
         if rows.numel():
             at = active[rows]
@@ -145,8 +155,10 @@ def sample_posterior(
         active, z, target = active[rest], z[rest], target[rest]
         proposals = [p.select(rest) for p in proposals]
         densities = [d[rest] for d in densities]
-        previous = moments(z, log_weight[rest])
-        proposals.append(_linearised(posterior.select(active), z, _tempered(log_weight[rest]), schedule))
+        previous = Moments(previous.mean[rest], previous.sd[rest], previous.ess[rest])
+        if steps[step + 1][0] > number:
+            previous = moments(z, log_weight[rest])
+            proposals.append(_linearised(posterior.select(active), z, _tempered(log_weight[rest]), schedule))
     return out
 
 
@@ -157,8 +169,8 @@ def _empty(total: int, draws: int, k: int, like: Tensor) -> Weighted:
     return Weighted(z, integers.clone(), nan.clone(), nan.clone(), nan.clone(), integers.clone(), best)
 
 
-def _propose(proposal: StudentMixture, index: Tensor, size: int, k: int, seed: int, number: int) -> Tensor:
-    stage, dtype = _STAGE + 2 * number, proposal.mean.dtype
+def _propose(proposal: StudentMixture, index: Tensor, size: int, k: int, seed: int, step: int) -> Tensor:
+    stage, dtype = _STAGE + 2 * step, proposal.mean.dtype
     normals = normal((size, k), index, seed=seed, stage=stage, dtype=dtype)
     uniforms = uniform((size, max(proposal.df) // 2), index, seed=seed, stage=stage + 1, dtype=dtype)
     return proposal.sample(normals, uniforms)
@@ -190,10 +202,9 @@ def _log_target(posterior: Posterior, z: Tensor) -> Tensor:
     return posterior.log_prob(z.transpose(0, 1)).mT
 
 
-def _log_mixture(densities: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
+def _log_mixture(densities: list[Tensor], counts: list[int]) -> Tensor:
     """Log density (B, S) of the mixture of all proposals used, each by its number of draws."""
-    total = sum(sizes[: len(densities)])
-    return log_sum_exp([d + math.log(n / total) for d, n in zip(densities, sizes, strict=False)])
+    return log_sum_exp([d + math.log(n / sum(counts)) for d, n in zip(densities, counts, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)

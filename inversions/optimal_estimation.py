@@ -36,7 +36,7 @@ class OptimalEstimation:
     draws : int
         Posterior draws kept for each observation.
     round_draws : tuple of int
-        Importance draws of each round, up to four of them.
+        Importance draws of each round, at most: from the third on they are taken in instalments.
     iterations : int
         Linearisations at most.
     tolerance : float

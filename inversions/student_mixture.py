@@ -96,7 +96,7 @@ class StudentMixture:
         own = inverse.reshape(batch, k, count, k).transpose(1, 2)
         centre = product(self.mean[:, :, None], own).reshape(batch, 1, -1)
         each = torch.eye(count, dtype=z.dtype, device=z.device).repeat_interleave(k, 0)  # sums over the k of each
-        rows = max(1, _HELD // (z.shape[1] * count * k))
+        rows = max(1, _HELD // max(1, z.shape[1] * count * k))
         parts = zip(z.split(rows), inverse.split(rows), centre.split(rows), strict=True)
         white = (product(z_rows, factor) - middle for z_rows, factor, middle in parts)
         return torch.cat([product(w * w, each.expand(len(w), -1, -1)) for w in white])
