@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from physgen.result import Result
 from physgen.status import Status
 
 from .inversion import conclude, prepare
+from .memory import Part, fitting_chunk
+
+_MATRICES = 4  # of k x k, that a method holds while it works on an observation whose covariance it reports
 
 Answer = Callable[[Posterior, Tensor, Callable[[int], None]], dict[str, Tensor]]
 
@@ -33,21 +37,47 @@ class Layout:
         Own shape of each real statistic; k stands for "k".
     counts : sequence of str
         Statistics that are whole numbers.
+    states : int
+        Sets of latents that are held besides the draws while an observation is worked on: particles, warm-up, ...
+    shared : int
+        Numbers that are held besides, whatever the observations: a table, a grid.
     """
 
     chains: int
     draws: int
     statistics: Mapping[str, tuple[int | str, ...]]
     counts: Sequence[str] = ()
+    states: int = 0
+    shared: int = 0
 
     def blank(self, posterior: Posterior, screen: Tensor) -> dict[str, Tensor]:
         """NaN for everything, for B observations; whole numbers are 0."""
         k, n = posterior.problem.prior.latent_dim, posterior.problem.prior.causes.size
+        shapes = self._shapes(k, n)
+        out = {name: posterior.y.new_full((len(screen), *shape), torch.nan) for name, shape in shapes.items()}
+        return out | {name: torch.zeros_like(screen) for name in self.counts} | {"status": screen.clone()}
+
+    def _shapes(self, k: int, n: int) -> dict[str, tuple[int, ...]]:
+        """Own shape of the samples and of each real statistic, for k latents and n causes."""
         shapes: dict[str, tuple[int, ...]] = {"samples": (self.chains, self.draws, n)}
         for name, own in self.statistics.items():
             shapes[name] = tuple(k if length == "k" else int(length) for length in own)
-        out = {name: posterior.y.new_full((len(screen), *shape), torch.nan) for name, shape in shapes.items()}
-        return out | {name: torch.zeros_like(screen) for name in self.counts} | {"status": screen.clone()}
+        return shapes
+
+    def fitting_chunk(self, method: str, posterior: Posterior, count: int, chunk: int) -> int:
+        """How many of `count` observations memory allows at once, at most `chunk`; see `memory.fitting_chunk`."""
+        k, n = posterior.problem.prior.latent_dim, posterior.problem.prior.causes.size
+        kept = self.chains * self.draws
+        words = {(self.chains, self.draws, n): f"{kept} draws of {n} causes", (k, k): f"a {k} x {k} covariance"}
+        one = [(words.get(shape, name), math.prod(shape)) for name, shape in self._shapes(k, n).items()]
+        whole = [Part(f"{what} for each of {count} observations", count * numbers) for what, numbers in one]
+        whole.append(Part(f"{self.shared} numbers of a table", self.shared))
+        each = [Part(what, numbers) for what, numbers in one]
+        each.append(Part(f"{kept + self.states} sets of {k} latents", (kept + self.states) * k))
+        if (k, k) in self._shapes(k, n).values():
+            each.append(Part(f"{_MATRICES} matrices of {k} x {k}", _MATRICES * k * k))
+        y = posterior.y
+        return fitting_chunk(method, whole, each, chunk, itemsize=y.element_size(), device=y.device)
 
 
 def invert(
@@ -76,7 +106,7 @@ def invert(
         names, ``(b, *own)``, samples ``(b, chains, draws, n)`` and status ``(b,)``; it calls ``advance(b)`` in all.
     layout : Layout
     chunk : int
-        Observations of a chunk.
+        Observations of a chunk; fewer where memory does not hold so many.
 
     Returns
     -------
@@ -87,10 +117,11 @@ def invert(
     Raises
     ------
     ValueError, TypeError
-        See `Problem.condition`.
+        See `Problem.condition`; and if memory does not hold the answer, before anything is computed.
     """
     started, asked = datetime.now(UTC), index
     whole, screen, index = prepare(problem, y, conditions, index)
+    chunk = layout.fitting_chunk(type(method).__name__, whole, len(screen), chunk)
     flat, out = whole.flatten(), layout.blank(whole, screen)
     good = torch.nonzero(screen == Status.TRUSTED).squeeze(-1)
     out["status"][good] = Status.INTERRUPTED
