@@ -39,6 +39,9 @@ demo: $(STAMP)
 	$(BIN)/physgen invert examples/quartz_sections.toml --out $(OUT)
 	$(BIN)/physgen invert examples/forest_plots.toml --out $(OUT)
 	@echo "The posteriors and their pictures are in $(abspath $(OUT)):" && ls -l $(OUT)
+	$(BIN)/physgen report $(OUT)/quartz_posterior.nc
+	$(BIN)/physgen report $(OUT)/posterior.nc
+	@echo "Open in a browser: $(abspath $(OUT))/posterior.html"
 
 test: $(STAMP)
 	$(PYTEST)

@@ -113,7 +113,7 @@ def cut_spheres(draw: Radii, seed: int) -> np.ndarray:
 def derive(model: SectionKernel, counts: Tensor, share: Tensor | float = 1.0) -> Tensor:
     """Draws ``(draw, *, k)`` of the particles' numbers in classes, given the counts of profiles ``(*, m)``."""
     prior = SmoothField(forward=model, log=True, centre=model.centre(counts), level_sd=2.0, **STRENGTH)
-    invert = NestedLaplace(draws=200, proposals=1000, anneal=0, covariance=False)
+    invert = NestedLaplace(draws=200, proposals=1000, covariance=False)
     result = invert(pg.Problem(model, prior, PoissonNoise(exposure=share)), counts)
     bad = int((result.status != 0).sum())
     if bad:
@@ -152,7 +152,7 @@ def unbinned(radius: Tensor, grid: np.ndarray) -> np.ndarray:
     model = FreeSpheres(SMALLEST, 280.0, 30, size="radius")
     problem = pg.Problem(model, SmoothField(forward=model, **STRENGTH), SectionSizes(model.sizes, "radius"))
     seen = radius[radius > SMALLEST]
-    found = NestedLaplace(draws=200, proposals=400, nodes=1.5, anneal=0, covariance=False)(
+    found = NestedLaplace(draws=200, proposals=400, nodes=1.5, covariance=False)(
         problem, seen, conditions={"smallest": SMALLEST}
     )
     density = model.density(found.draws, torch.as_tensor(grid).clamp(min=1e-3)).mean(0).numpy()

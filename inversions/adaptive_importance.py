@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from physgen.diagnostics.psis import pareto_smooth
+from physgen.diagnostics.resampling import systematic, unbiased
 from physgen.problem import Posterior
 from physgen.random import normal, uniform
 from physgen.small_matrices import cholesky, inverse, solve
 from physgen.status import Status
 
 from .levenberg_marquardt import quadratic_model
-from .resampling import systematic
 from .student_mixture import StudentMixture, around, effective, log_sum_exp, mixture
 
 _STAGE = 16  # random stages of this method begin here; earlier ones belong to the search for modes
@@ -264,17 +264,6 @@ def _tempered(log_weight: Tensor, least: float = 60.0) -> Tensor:
         low, high = torch.where(enough, power, low), torch.where(enough, high, power)
         power = torch.where(enough & (power == 1), power, 0.5 * (low + high))
     return torch.softmax(power * log_weight, -1)
-
-
-def unbiased(weight: Tensor) -> Tensor:
-    """Normalised weights (B, S) without the bias of the first order in 1/S that the normalisation brings.
-
-    The expectation of sum w f differs from that of f under the posterior by - sum w^2 (f - sum w f), to first order
-    (Owen 2013, Monte Carlo theory, methods and examples, eq. 9.10): regions that few heavy draws stand for are short
-    of mass, the tails above all.
-    """
-    square = weight * weight
-    return weight + square - weight * square.sum(-1, keepdim=True)
 
 
 def resample(

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from physgen.diagnostics.psis import pareto_smooth
+from physgen.diagnostics.resampling import unbiased
 from physgen.problem import Posterior, log_normal
 from physgen.random import normal
 from physgen.small_matrices import product
 
-from .adaptive_importance import Schedule, judge, moments, resample, unbiased
+from .adaptive_importance import Schedule, judge, moments, resample
 from .amortised_network import Embedded, PosteriorNetwork
 from .amortised_training import STAGE
 from .student_mixture import effective, log_sum_exp

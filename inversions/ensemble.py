@@ -21,6 +21,7 @@ from physgen.random import normal, uniform
 from physgen.result import Result
 from physgen.status import Status
 
+from .batched import Layout
 from .inversion import conclude, prepare
 
 # emcee 3.1.6 also has a snooker move, but its distribution is not the target's: for seven standard normals it finds a
@@ -131,6 +132,9 @@ class Ensemble:
         whole, screen, index = prepare(problem, y, conditions, index)
         walkers = self._walkers(problem.prior.latent_dim)
         flat, count = whole.flatten(), len(screen)
+        chain = 2 * self._first(walkers) // self.thin * walkers * problem.prior.latent_dim
+        held = Layout(self.chains, self.draws, {"latent_covariance": ("k", "k")}, shared=chain)
+        held.fitting_chunk(type(self).__name__, flat, count, 1)
         out = self._blank(flat, screen)
         with torch.no_grad(), advancing(progress, count) as advance:
             for i in range(count):
@@ -150,6 +154,11 @@ class Ensemble:
                 f"burn-in of {self.burn_in} and {self.draws} draws in each chain."
             )
         return walkers
+
+    def _first(self, walkers: int) -> int:
+        """Steps of the first stretch: the chain goes on where these are not enough."""
+        least = max(self._least(walkers), math.ceil(10 * self.autocorrelation_times))
+        return min(self.max_steps, self.burn_in + least)
 
     def _least(self, walkers: int) -> int:
         """Steps after burn-in that hold the draws, none of them twice."""

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from physgen.diagnostics.resampling import evenly
+from physgen.method_codes import CODES
 from physgen.problem import Posterior
 from physgen.result import Result
 from physgen.status import Status
-
-CODES: Mapping[str, int] = MappingProxyType(
-    {
-        "none": 0,
-        "OptimalEstimation": 1,
-        "Ensemble": 2,
-        "NestedLaplace": 3,
-        "Hamiltonian": 4,
-        "SliceSampler": 5,
-        "Grid": 6,
-        "LookupTable": 7,
-        "NUTS": 8,
-        "Microcanonical": 9,
-        "TemperedSMC": 10,
-        "Amortised": 11,
-        "Variational": 12,
-        "GuidedDiffusion": 13,
-        "Auto": 14,
-    }
-)
-"""The statistic `answered_by` of each method. Codes are stored in files: a new method gets a new number."""
 
 _FINAL = (  # another method would meet the same
     Status.TRUSTED,
@@ -103,11 +83,3 @@ def _write(out: dict[str, Tensor], rows: Tensor, result: Result, number: int) ->
             value[rows] = found[name].to(value.dtype)
         else:
             value[rows] = torch.nan if value.is_floating_point() else 0
-
-
-def evenly(samples: Tensor, chains: int, draws: int) -> Tensor:
-    """Samples (chain, draw, b, n) as (b, chains, draws, n): so many of them, evenly spread over all; some more than
-    once where there are too few."""
-    flat, count = samples.flatten(0, 1), chains * draws
-    pick = ((torch.arange(count, device=flat.device) + 0.5) * (len(flat) / count)).to(torch.int64)
-    return flat[pick].movedim(1, 0).reshape(-1, chains, draws, flat.shape[-1])

@@ -117,7 +117,8 @@ class Grid:
 
         statistics: dict[str, tuple[int | str, ...]] = {"latent_mean": ("k",), "latent_covariance": ("k", "k")}
         statistics |= dict.fromkeys(("log_evidence", "grid_error", "edge_mass"), ())
-        layout = Layout(1, self.draws, statistics, ("rounds", "evaluations", "nonfinite"))
+        shared = (k + 3) * points**k
+        layout = Layout(1, self.draws, statistics, ("rounds", "evaluations", "nonfinite"), shared=shared)
         settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": self.chunk}
         return invert(self, problem, y, answer, layout, **settings)
 

@@ -60,15 +60,15 @@ class Hamiltonian:
     the convergence of Markov chain Monte Carlo when running many short chains*, Bayesian Analysis.
     """
 
-    draws: int = 32
+    draws: int = 128
     chains: int = 32
     superchains: int = 4
     warm_up: int = 150
     accept: float = 0.7
-    max_steps: int = 2000
+    max_steps: int = 3000
     max_leaps: int = 256
     accept_rhat: float = 1.01
-    accept_ess: float = 400.0
+    accept_ess: float = 1000.0
     chunk: int = 64
 
     def __post_init__(self) -> None:
@@ -123,6 +123,9 @@ class _Kernel(Kernel):
 
     def restart(self, draws: Tensor) -> None:
         self.adaptation.restart()
+
+    def calm(self, which: Tensor) -> None:
+        self.adaptation.step.calm(which)
 
     def select(self, rows: Tensor) -> Kernel:
         return _Kernel(self.adaptation.select(rows), self.max_leaps)

@@ -111,7 +111,8 @@ class LookupTable:
 
         statistics: dict[str, tuple[int | str, ...]] = {"latent_mean": ("k",), "latent_covariance": ("k", "k")}
         statistics |= dict.fromkeys(("ess", "log_evidence"), ())
-        layout = Layout(1, self.draws, statistics, ("nonfinite",))
+        shared = self.size * (problem.prior.latent_dim + problem.prior.causes.size)
+        layout = Layout(1, self.draws, statistics, ("nonfinite",), shared=shared)
         settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": self.chunk}
         return invert(self, problem, y, answer, layout, **settings)
 

@@ -18,12 +18,13 @@ from physgen.random import normal
 from physgen.small_matrices import cholesky, product
 from physgen.status import Status
 
-from .climb import climb, curvature
+from .climb import climb, nearest_normal
 from .gradient import Target
 from .mode_search import Search, find_modes
 
 _CANDIDATES = 64  # prior draws, of which the best ones are starts where there is no mode to climb to
 _CLIMBED = 256  # latents, at most, of which the curvature is taken where the noise gives none
+_TRIALS = 16  # draws that measure how near a normal distribution is to the posterior
 _MASS = 0.01  # share of the evidence from which on a mode gets a superchain of its own
 _SHRINK, _TINY = 5.0, 1e-3  # of the estimated metric towards a small multiple of I, as Stan has it
 
@@ -87,19 +88,17 @@ def start(posterior: Posterior, chains: int, superchains: int, *, seed: int, ind
         factor = torch.eye(k, dtype=dtype, device=z.device).expand(len(index), k, k).clone()
         status = torch.where(torch.isneginf(value).all(1), int(Status.INFEASIBLE), int(Status.TRUSTED))
         if posterior.problem.differentiable and k <= _CLIMBED:
-            z, mean, factor = _climbed(posterior, _feasible(posterior, z), eps)
+            z, mean, factor = _climbed(posterior, _feasible(posterior, z), eps, pool[:, :_TRIALS])
     z = _feasible(posterior, z)
     return Start(z.repeat_interleave(chains // superchains, 1), mean, factor, status)
 
 
-def _climbed(posterior: Posterior, z: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Starts (B, K, k) drawn around the ends of climbs, the highest of these, and the factor of its curvature."""
+def _climbed(posterior: Posterior, z: Tensor, eps: Tensor, trial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Starts (B, K, k) drawn from the normal approximations along climbs, and the mean and factor of the best one."""
     target = Target(posterior)
-    ends, value = climb(target, z)
-    every = torch.arange(len(z), device=z.device)
-    mean = ends[every, value.argmax(1)]
-    factor = cholesky(curvature(target, mean))
-    return ends + product(eps, factor.mT), mean, factor
+    means, factors, bound = nearest_normal(target, climb(target, z), trial)
+    every, best = torch.arange(len(z), device=z.device), bound.argmax(1)
+    return means + product(factors, eps[..., None]).squeeze(-1), means[every, best], factors[every, best]
 
 
 def _every_hill(hill: Tensor, share: Tensor) -> Tensor:

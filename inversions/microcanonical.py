@@ -65,15 +65,15 @@ class Microcanonical:
     (2024), *Nested R-hat*, Bayesian Analysis.
     """
 
-    draws: int = 32
+    draws: int = 128
     chains: int = 32
     superchains: int = 4
     warm_up: int = 150
     accept: float = 0.9
-    max_steps: int = 2000
+    max_steps: int = 3000
     max_leaps: int = 256
     accept_rhat: float = 1.01
-    accept_ess: float = 400.0
+    accept_ess: float = 1000.0
     chunk: int = 64
 
     def __post_init__(self) -> None:
@@ -140,6 +140,9 @@ class _Kernel(Kernel):
             self.length = (_LENGTH * self.length * tau).clamp(shortest, 10 * shortest)
         self.restarts += 1
         self.step.restart()
+
+    def calm(self, which: Tensor) -> None:
+        self.step.calm(which)
 
     def select(self, rows: Tensor) -> Kernel:
         return _Kernel(self.step.select(rows), self.length[rows], self.max_leaps, self.restarts)

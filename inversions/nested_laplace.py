@@ -20,6 +20,7 @@ from physgen.result import Result
 from physgen.small_matrices import triangular_inverse
 from physgen.status import Status
 
+from .batched import Layout
 from .conditional_laplace import (
     HyperLattice,
     Node,
@@ -38,6 +39,7 @@ from .mode_transfer import transferred
 from .resampling import systematic
 
 _STAGE = 1 << 20  # random stages of this method begin here
+_SLOWER = (1, 4)  # how many times the steps of annealing asked for are taken in turn
 _SHARE, _NORMALS, _STARTS, _PICK, _ORDER, _CELL, _ANNEAL = range(_STAGE, _STAGE + 7)
 
 
@@ -70,7 +72,8 @@ class NestedLaplace:
     candidates : int
         Prior draws tried as starts at each node.
     anneal : int
-        Steps of annealing where the plain weights have too heavy a tail; 0 for none.
+        Steps of annealing where the plain weights will not do, and four times as many where those of it will not; 0
+        for none.
     accept_ess, accept_k_hat : float
         What an answer must reach to be trusted.
     covariance : bool
@@ -154,9 +157,12 @@ class NestedLaplace:
         started = datetime.now(UTC)
         whole, screen, index = prepare(problem, y, conditions, index)
         flat, count, parts = whole.flatten(), len(screen), []
+        matrix: dict[str, tuple[int | str, ...]] = {"latent_covariance": ("k", "k")} if self.covariance else {}
+        held = Layout(1, self.draws, matrix, states=self.proposals)
+        chunk = held.fitting_chunk(type(self).__name__, flat, count, self.chunk)
         with torch.no_grad(), advancing(progress, count) as advance:
-            for start in range(0, count, self.chunk):
-                cut = slice(start, min(start + self.chunk, count))
+            for start in range(0, count, chunk):
+                cut = slice(start, min(start + chunk, count))
                 parts.append(self._invert(flat.select(cut), screen[cut], places, seed, index[cut], advance))
         return self._result(whole, parts, seed, started)
 
@@ -315,12 +321,17 @@ class _Chunk:
             for component in self._components(rows, shares):
                 drawn.put(component, rows, epsilon[rows])
                 self._moments(component, rows, drawn)
-        if settings.anneal:
-            _, k_hat = pareto_smooth(drawn.log_weight.mT)
-            defined = torch.isfinite(drawn.log_weight).any(-1) & ~torch.isnan(drawn.log_weight).any(-1)
-            for b in torch.nonzero(defined & (k_hat >= settings.accept_k_hat)).flatten().tolist():
-                self._anneal(b, shares, epsilon[b : b + 1], drawn)
+        for slower in _SLOWER if settings.anneal else ():
+            for b in torch.nonzero(self._wanting(drawn)).flatten().tolist():
+                self._anneal(b, shares, epsilon[b : b + 1], drawn, slower * settings.anneal)
         return drawn
+
+    def _wanting(self, drawn: Drawn) -> Tensor:
+        """Which observations (B,) have weights that will not do, though they are defined."""
+        weight, k_hat = pareto_smooth(drawn.log_weight.mT)
+        ess = 1 / weight.exp().square().sum(0)
+        poor = (k_hat >= self.settings.accept_k_hat) | (ess < self.settings.accept_ess)
+        return poor & torch.isfinite(drawn.log_weight).any(-1) & ~torch.isnan(drawn.log_weight).any(-1)
 
     def _components(self, rows: list[int], shares: Mapping[int, list[Part]]) -> Iterator[Component]:
         """The mixtures of some observations, node by node; places count from the first of `rows`."""
@@ -355,9 +366,8 @@ class _Chunk:
                 drawn.covariance[b] += share * both[:, None] * both
                 drawn.covariance[b, :k, :k] += share * covariance
 
-    def _anneal(self, b: int, shares: Mapping[int, list[Part]], epsilon: Tensor, drawn: Drawn) -> None:
-        components = list(self._components([b], shares))
-        steps, index = self.settings.anneal, self.index[b : b + 1]
+    def _anneal(self, b: int, shares: Mapping[int, list[Part]], epsilon: Tensor, drawn: Drawn, steps: int) -> None:
+        components, index = list(self._components([b], shares)), self.index[b : b + 1]
         moved, log_weight = anneal(components, epsilon, index, steps=steps, seed=self.seed, stage=_ANNEAL)
         for component in components:
             drawn.put(component, [b], moved)

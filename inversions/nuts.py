@@ -135,6 +135,9 @@ class _Kernel(Kernel):
     def restart(self, draws: Tensor) -> None:
         self.step.restart()
 
+    def calm(self, which: Tensor) -> None:
+        self.step.calm(which)
+
     def select(self, rows: Tensor) -> Kernel:
         return _Kernel(self.step.select(rows), self.max_depth, self.leaves[rows], self.saturated[rows], self.moves)
 

@@ -24,6 +24,7 @@ from .slice_sampler_ellipse import Ellipse, learned, move, prior_ellipse
 from .slice_sampler_start import begin
 
 _STAGE = (1 << 21) + (1 << 17)  # random stages: starts from 16 on, then two for each step from 64 on
+_STATES = 6  # positions that a move holds
 _MOST_STEPS = 30000  # of a chain: as many as there are stages
 _CONTRACTED = 30.0  # times narrower than the ellipses: chains of any affordable length stay biased
 
@@ -131,7 +132,8 @@ class SliceSampler:
 
         statistics: dict[str, tuple[int | str, ...]] = {"latent_mean": ("k",), "latent_covariance": ("k", "k")}
         statistics |= dict.fromkeys(("rhat", "ess", "contraction"), ())
-        layout = Layout(self.chains, self.draws, statistics, ("steps", "evaluations", "nonfinite"))
+        states = self.chains * (self.warm_up // 2 + _STATES)
+        layout = Layout(self.chains, self.draws, statistics, ("steps", "evaluations", "nonfinite"), states=states)
         settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": self.chunk}
         return invert(self, problem, y, answer, layout, **settings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +75,10 @@ class StepSize:
         self.error = (1 - weight) * self.error + weight * (self.aim - accept)
         self.log = self.centre - t**0.5 / _GAMMA * self.error
         self.smooth = self.share * self.log + (1 - self.share) * self.smooth
+
+    def calm(self, which: Tensor) -> None:
+        """Halve the settled step where asked (B,)."""
+        self.smooth = torch.where(which, self.smooth - math.log(2), self.smooth)
 
     def select(self, rows: Tensor) -> StepSize:
         """That of some of the observations."""

@@ -111,7 +111,12 @@ def _nested(facts: Facts) -> str:
 
 
 def _guided(facts: Facts) -> str:
-    return _steps(facts) or ("" if facts.denoiser else "needs a prior with a denoiser, as Diffusion")
+    weighted = "needs a prior that is not weighted" if facts.selection else ""
+    return _steps(facts) or ("" if facts.denoiser else "needs a prior with a denoiser, as Diffusion") or weighted
+
+
+def _two(facts: Facts) -> str:
+    return _slopes(facts) or ("" if facts.latents > 1 else "needs two latents or more")
 
 
 def _grid(facts: Facts) -> str:
@@ -124,8 +129,9 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         "NestedLaplace": Need(_nested, "fields whose amplitude and length scale are unknown"),
         "Hamiltonian": Need(_slopes, f"up to {DENSE} latents, curved posteriors"),
         "NUTS": Need(_slopes, "the standard to check others by"),
-        "Microcanonical": Need(_slopes, "a hundred latents and more"),
-        "Variational": Need(_steps, f"more than {DENSE} latents; approximate beyond {FEW}"),
+        "Microcanonical": Need(_two, "a hundred latents and more"),
+        # its other families need no whiten
+        "Variational": Need(_slopes, f"more than {DENSE} latents; approximate beyond {FEW}"),
         "GuidedDiffusion": Need(_guided, "images under a diffusion prior; always approximate"),
         "SliceSampler": Need(_nothing, f"black boxes, nothing to tune, up to {DENSE} latents"),
         "TemperedSMC": Need(_nothing, "several modes, and the evidence"),

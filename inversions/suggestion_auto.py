@@ -16,9 +16,10 @@ from physgen.status import Status
 
 from .batched import Layout, invert
 from .escalation import escalate
-from .suggestion import DENSE, NEEDS, method_class, suggest
+from .suggestion import DENSE, NEEDS, Facts, method_class, suggest
 
 _OWN_DRAWS = ("OptimalEstimation", "NestedLaplace", "Variational", "Grid", "LookupTable")  # one chain, draws at will
+_FULL_RANK = 1024  # latents up to which `Variational` learns a full matrix
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,16 @@ class Auto:
         refused = [name for name in names if name in plan.refused]
         if refused:
             raise TypeError(f"{refused[0]} {plan.refused[refused[0]]}. Use {', '.join(plan.take)}.")
-        return [_make(name, self.draws, problem.prior.latent_dim) for name in names]
+        return [_make(name, self.draws, plan.facts) for name in names]
 
 
-def _make(name: str, draws: int, k: int) -> Any:
+def _make(name: str, draws: int, facts: Facts) -> Any:
     method = method_class(name)
     if method is None:
         raise ValueError(f"Unknown method {name!r}. Give one of {', '.join(NEEDS)}.")
     settings: dict[str, Any] = {"draws": draws} if name in _OWN_DRAWS else {}
-    if name == "SliceSampler" and k > DENSE:
+    if name == "SliceSampler" and facts.latents > DENSE:
         settings["precondition"] = False
+    if name == "Variational" and not facts.whitening:
+        settings["family"] = "full-rank" if facts.latents <= _FULL_RANK else "mean-field"
     return method(**settings)

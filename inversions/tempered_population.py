@@ -20,6 +20,8 @@ from .markov import mean_of, metric
 _STAGES = 1 << 7  # of the random numbers of one temperature
 _FEWEST = 5  # moves at each temperature
 _GOOD = (0.3, 0.25, 0.7)  # share accepted that the scale aims at: autoregressive, random walk, Hamiltonian
+_TAIL = 0.05  # share of the particles in each tail, which must forget as well
+_PLATEAU = 0.05  # by which a correlation falls in the second half of the moves: less, and what is left are modes
 _LENGTH = 1.5  # of Hamiltonian trajectories, in standard deviations: a quarter of a period
 
 
@@ -43,6 +45,8 @@ class Population:
         Of each kind of move.
     steps : integer Tensor (B, G)
         Temperatures.
+    forgot : boolean Tensor (B,)
+        Whether the last moves went on until all particles had forgotten where they were, but for their mode.
     seed, stage : int
     gradient : bool
         Whether moves are Hamiltonian.
@@ -58,6 +62,7 @@ class Population:
     scale: Tensor
     accepted: Tensor
     steps: Tensor
+    forgot: Tensor
     seed: int
     stage: int
     gradient: bool
@@ -68,9 +73,9 @@ class Population:
         which, zero = torch.arange(len(z), device=z.device), z.new_zeros(z.shape[:2])
         scale = zero[..., None] + zero.new_tensor([0.5, 1.0, z.shape[-1] ** -0.25])
         steps = torch.zeros(z.shape[:2], dtype=torch.int64, device=z.device)
-        out = Population(
-            target, which, index, z, zero, zero, zero.clone(), scale, zero.clone(), steps, seed, stage, gradient
-        )
+        forgot = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+        counts = scale, zero.clone(), steps, forgot
+        out = Population(target, which, index, z, zero, zero, zero.clone(), *counts, seed, stage, gradient)
         out.log_likelihood = out._log_likelihood(z)
         return out
 
@@ -106,12 +111,17 @@ class Population:
         self.steps = self.steps + going
 
     def move(self, temperature: int, *, correlation: float, most: int) -> None:
-        """Moves that leave the tempered posterior as it is, until no particle remembers where it was."""
+        """Moves that leave the tempered posterior as it is, until no particle remembers where it was.
+
+        Nor those in the tails: where some are stuck, as in the neck of a funnel, all others may well move. Particles in
+        modes apart from each other never forget in which they are: the correlation then falls to a plateau.
+        """
         k = self.z.shape[-1]
         flat = self.z.flatten(0, 1)
         factor, centre = metric(flat).reshape(*self.beta.shape, k, k), mean_of(flat).reshape(*self.beta.shape, k)
         begun, rows = self.z.clone(), torch.arange(len(self.z), device=self.z.device)
         total, moves = torch.zeros_like(self.beta), torch.zeros_like(self.beta)
+        self.forgot, half = torch.zeros_like(self.forgot), torch.ones_like(centre)
         for number in range(most):
             here = self.select(rows)
             stage = self.stage + _STAGES * temperature + 2 * number + 2
@@ -123,7 +133,13 @@ class Population:
             total[rows] += share
             moves[rows] += 1
             if number + 1 >= _FEWEST:  # energy comes to its equilibrium later than positions forget
-                rows = rows[~(_correlation(begun[rows], here.z) < correlation).all(-1).all(-1)]
+                memory = _memory(begun[rows], here.z)
+                forgot = (memory < correlation).all(-1).all(-1)
+                if number + 1 == max(_FEWEST, most // 2):
+                    half[rows] = memory
+                plateau = (memory < correlation) | (half[rows] - memory < _PLATEAU)
+                self.forgot[rows] = plateau.all(-1).all(-1) if number + 1 == most else forgot
+                rows = rows[~forgot]
             if not len(rows):
                 break
         self.accepted = total / moves
@@ -210,6 +226,18 @@ def _effective(log_weight: Tensor) -> Tensor:
 
 def _mean(x: Tensor) -> Tensor:
     return x.cumsum(-1)[..., -1] / x.shape[-1]
+
+
+def _memory(before: Tensor, after: Tensor) -> Tensor:
+    """The largest of the correlations (B, G, k) of the latents, and of whether they are in either tail."""
+    count = before.shape[2]
+    place = min(count - 1, round(_TAIL * count))
+    ordered = before.sort(2).values
+    low, high = ordered[:, :, place : place + 1], ordered[:, :, count - 1 - place : count - place]
+    parts = [_correlation(before, after)]
+    for one in (lambda z: z < low, lambda z: z > high):
+        parts.append(_correlation(one(before).to(before.dtype), one(after).to(before.dtype)))
+    return torch.stack(parts).amax(0)
 
 
 def _correlation(before: Tensor, after: Tensor) -> Tensor:

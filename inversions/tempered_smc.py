@@ -18,12 +18,14 @@ from physgen.status import Status
 
 from .batched import Layout, invert
 from .gradient import Target
-from .markov import judge, summary
+from .markov import judge, mean_of, summary
 from .resampling import systematic
 from .tempered_population import Population
 
 _STAGE = (1 << 21) + (1 << 16) * 5  # random stages of this method begin here
 _PICK = _STAGE + (1 << 15)  # those of the last resampling
+_DRIFT = 0.1  # standard deviations that the moments may change by while the particles move at the posterior
+_STATES = 6  # of each particle: where it was, where it is, a proposal, ...
 MOVES = ("auto", "walk", "hamiltonian")
 
 
@@ -54,7 +56,9 @@ class TemperedSMC:
     max_moves : int
         At each temperature.
     max_steps : int
-        Temperatures, at most.
+        Temperatures, and passes of moves at the posterior, at most. There the particles move until mean and spread of
+        no latent changes; where they still do after as many passes as there were temperatures, the answer is not
+        trusted.
     accept_rhat, accept_error : float
         R-hat between populations, and standard error of the log evidence, at most, for an answer to be trusted.
     chunk : int
@@ -140,9 +144,15 @@ class TemperedSMC:
             ("rhat", "ess", "acceptance_fraction", "log_evidence", "log_evidence_error"), ()
         )
         statistics |= {"latent_mean": ("k",), "latent_covariance": ("k", "k")}
-        layout = Layout(self.chains, self.draws, statistics, ("steps", "nonfinite"))
+        states = _STATES * self.chains * self.particles
+        layout = Layout(self.chains, self.draws, statistics, ("steps", "nonfinite"), states=states)
         settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": self.chunk}
         return invert(self, problem, y, answer, layout, **settings)
+
+    @property
+    def _still(self) -> float:
+        """Drift below which particles are taken to be at equilibrium: at least four Monte-Carlo errors."""
+        return max(_DRIFT, 4 * math.sqrt(2 / (self.chains * self.particles)))
 
     def _answer(self, posterior: Posterior, seed: int, index: Tensor) -> dict[str, Tensor]:
         target, k = Target(posterior), posterior.problem.prior.latent_dim
@@ -151,7 +161,8 @@ class TemperedSMC:
         gradient = self.moves == "hamiltonian" or (self.moves == "auto" and posterior.problem.differentiable and k > 12)
         all_of = Population.of(target, z, index, seed=seed, stage=_STAGE + 1, gradient=gradient)
         feasible = torch.isfinite(all_of.log_likelihood).any(-1).all(-1)
-        active = torch.nonzero(feasible).squeeze(-1)
+        settled, active = torch.zeros_like(feasible), torch.nonzero(feasible).squeeze(-1)
+        passes: list[Tensor] = []
         for temperature in range(self.max_steps):
             if not len(active):
                 break
@@ -159,11 +170,20 @@ class TemperedSMC:
             here.heat(temperature, self.share)
             here.move(temperature, correlation=self.correlation, most=self.max_moves)
             all_of.put(active, here)
-            active = active[(here.beta < 1).any(-1)]
-        return self._conclude(posterior, all_of, feasible, seed, index)
+            passes.append(_moments(all_of.z))
+            steps = here.steps.amax(-1)
+            after = temperature + 1 - steps  # passes since all were at the posterior
+            last = after >= steps  # no more of them than there were temperatures
+            # particles that do not forget may still have been led to the right places: then nothing has moved at all
+            back = torch.where(last & ~here.forgot, 0, (after - 1).clamp(min=0) // 2)
+            earlier = (steps - 1 + back).clamp(max=temperature)
+            drift = _drift(torch.stack(passes)[earlier, active], passes[-1][active])
+            settled[active] = (after > 0) & (here.forgot | last) & (drift < self._still)
+            active = active[~(settled[active] | last)]
+        return self._conclude(posterior, all_of, feasible, settled, seed, index)
 
     def _conclude(
-        self, posterior: Posterior, found: Population, feasible: Tensor, seed: int, index: Tensor
+        self, posterior: Posterior, found: Population, feasible: Tensor, settled: Tensor, seed: int, index: Tensor
     ) -> dict[str, Tensor]:
         log_z = torch.where(feasible[:, None], found.log_evidence, 0)
         weight = torch.softmax(log_z, -1)
@@ -189,6 +209,7 @@ class TemperedSMC:
             accept_ess=min(100.0, 0.25 * particles),
         )
         status = torch.where((status == Status.TRUSTED) & (error > self.accept_error), _DISAGREE, status)
+        status = torch.where((status == Status.TRUSTED) & ~settled, int(Status.CHAINS_TOO_SHORT), status)
         unfinished = (found.beta < 1).any(-1) & feasible
         out["status"] = torch.where(unfinished, int(Status.NOT_CONVERGED), status)
         lost = ~feasible & (found.target.undefined > 0)
@@ -200,6 +221,19 @@ class TemperedSMC:
             "steps": found.steps.amax(-1),
             "nonfinite": found.target.undefined,
         }
+
+
+def _moments(z: Tensor) -> Tensor:
+    """Mean and standard deviation (B, 2, k) of particles (B, G, N, k)."""
+    flat = z.flatten(1, 2)
+    mean = mean_of(flat)
+    return torch.stack([mean, mean_of((flat - mean[:, None]).square()).sqrt()], 1)
+
+
+def _drift(before: Tensor, after: Tensor) -> Tensor:
+    """By how many standard deviations means, and by which share standard deviations, have changed: the largest (B,)."""
+    sd = after[:, 1].clamp(min=torch.finfo(after.dtype).tiny)
+    return torch.maximum((after[:, 0] - before[:, 0]).abs() / sd, (before[:, 1] / sd - 1).abs()).amax(-1)
 
 
 _DISAGREE = int(Status.CHAINS_DISAGREE)

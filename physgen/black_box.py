@@ -18,7 +18,8 @@ from .space import Space
 
 _NO_GRADIENT = (
     "The black box {!r} has no gradient. "
-    "Use an inversion that only evaluates the model, such as physgen.inversions.Ensemble."
+    "Use an inversion of physgen.inversions that only evaluates the model: SliceSampler, TemperedSMC, Ensemble, "
+    "LookupTable, Amortised, or Grid for up to three latents."
 )
 
 

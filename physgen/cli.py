@@ -1,4 +1,4 @@
-"""The command line: invert, simulate, fit, models, show.
+"""The command line: invert, simulate, fit, check, models, show.
 
 Bad input ends with exit code 2 and two sentences on stderr, an interruption with 130. What costs time to import is
 imported by the command that needs it.
@@ -152,6 +152,33 @@ def fit(
 
 
 @app.command()
+def check(
+    recipe: RecipeFile,
+    n: Annotated[int, typer.Option("--n", min=1, help="Simulations.")] = 500,
+    out: OutFolder = Path("."),
+    seed: Seed = None,
+    debug: Debug = False,
+) -> None:
+    """Check RECIPE's inversion on simulated observations, and its answer's sensitivity to the prior.
+
+    Writes calibration.json and prints the verdict. Interrupted work resumes when the same command is run again.
+    """
+    with _reporting(debug, resumes=True):
+        from rich.console import Console
+
+        from .check_job import check_to_json
+        from .check_report import rendered
+        from .recipe import load_recipe
+        from .writing import output_folder
+
+        loaded = load_recipe(recipe)
+        output_folder(out)
+        path, content = check_to_json(loaded.build(seed), out, n=n, progress=sys.stderr.isatty())
+        Console().print(rendered(content))
+        _written(path)
+
+
+@app.command()
 def models(debug: Debug = False) -> None:
     """List what is installed, built in and third-party: causes with units, conditions, settings."""
     with _reporting(debug):
@@ -174,6 +201,32 @@ def show(
         from .show import show as rendered
 
         Console().print(rendered(result))
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(metavar="RESULT.nc", help="A result of invert.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.html", help="By default RESULT.html.", show_default=False)
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option("--check", metavar="FILE", help="What check has written; else found beside.", show_default=False),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", metavar="RECIPE", help="Runs the code that it names.", show_default=False),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write one HTML page that a colleague can read: the answer in pictures, how far to trust it, where it comes from.
+
+    The page needs no network. Code of one's own that the recipe names runs only where the recipe is given again.
+    """
+    with _reporting(debug):
+        from .report import write_report
+
+        _written(write_report(result, out, check=check, recipe=recipe))
 
 
 def _written(path: Path) -> None:

@@ -13,10 +13,10 @@ import xarray as xr
 from torch import Tensor
 
 from . import __version__
+from .flags import flagged
 from .provenance import describe, now
 from .result import Result
 from .space import Block, Coordinate, Space
-from .status import Status
 
 DRAWS = ("chain", "draw")
 
@@ -56,7 +56,14 @@ STATISTICS = {
     "step_size": ("step size of the trajectories", ()),
     "saturated": ("share of the trajectories that were as long as allowed", ()),
     "trajectory_length": ("length of the trajectories, in posterior standard deviations", ()),
-    "answered_by": ("number of the method that answered, see physgen.inversions.escalation.CODES", ()),
+    "prior_sensitivity": ("how fast a power of the prior moves the posterior of each cause", ("cause",)),
+    "likelihood_sensitivity": ("how fast a power of the likelihood moves the posterior of each cause", ("cause",)),
+    "reweighted": ("1 where the draws are those of another prior, reweighted; 0 where they are of this one", ()),
+    "answered_by": ("method that answered", ()),
+    "predictive_p": ("chance of a larger chi2 if the model holds", ()),
+    "conflict_p": ("chance of causes farther out in the prior if the model holds", ()),
+    "range_p": ("share of what the model makes that lies as far out as this observation", ()),
+    "trust": ("whether the answer may be relied on, and if not the first reason", ()),
     "evaluations": ("number of evaluations of the posterior density", ()),
     "contraction": ("how many times narrower than the ellipses the draws are, in the narrowest direction", ()),
     "edge_mass": ("mass of the outermost cells of the grid, relative to the mean over the cells", ()),
@@ -103,7 +110,8 @@ def datasets(result: Result) -> dict[str, xr.Dataset]:
     chain, draw = result.samples.shape[:2]
     groups = {"posterior": posterior.assign_coords(chain=np.arange(chain), draw=np.arange(draw))}
     stats = _dataset(Space(*(_statistic(k, trailing[k]) for k in result.stats)), result.stats, dims, dims)
-    groups["sample_stats"] = xr.Dataset({"status": _status(result.status, dims), **stats.data_vars}, stats.coords)
+    stats = xr.Dataset({"status": _status(result.status, dims), **stats.data_vars}, stats.coords)
+    groups["sample_stats"] = flagged(stats)
     observables = result.observables or _unnamed(result.y.shape[-1])
     groups["observed_data"] = _dataset(observables, observables.unflatten(result.y), dims, dims)
     if result.conditions:
@@ -175,8 +183,8 @@ def from_datatree(tree: xr.DataTree) -> Result:
     status = groups["sample_stats"]["status"]
     dims = tuple(map(str, status.dims))
     stored = json.loads(tree.attrs["spaces"])
-    causes = Space(*map(_from_json, stored["causes"]))
-    named = {k: None if v is None else Space(*map(_from_json, v)) for k, v in stored.items()}
+    causes = Space(*map(block_from_json, stored["causes"]))
+    named = {k: None if v is None else Space(*map(block_from_json, v)) for k, v in stored.items()}
     samples = _tensors(groups["posterior"], (*DRAWS, *dims))
     observed = _tensors(groups["observed_data"], dims)
     stats = {k: v for k, v in _tensors(groups["sample_stats"], dims).items() if k != "status"}
@@ -242,13 +250,7 @@ def _named(units: str, long_name: str) -> dict[str, str]:
 
 
 def _status(status: Tensor, dims: tuple[str, ...]) -> xr.Variable:
-    attrs = {
-        "long_name": "whether the answer can be trusted",
-        "flag_values": np.array([s.value for s in Status], dtype=np.int8),
-        "flag_meanings": " ".join(s.meaning for s in Status),
-        "advice": "\n".join(f"{s.meaning}: {s.advice}" for s in Status),
-    }
-    return xr.Variable(dims, _numpy(status).astype(np.int8), attrs)
+    return xr.Variable(dims, _numpy(status).astype(np.int8), {"long_name": "whether the answer can be trusted"})
 
 
 def _statistic(name: str, own: tuple[int, ...]) -> Block:
@@ -346,7 +348,8 @@ def _to_json(block: Block) -> dict[str, Any]:
     }
 
 
-def _from_json(entry: Mapping[str, Any]) -> Block:
+def block_from_json(entry: Mapping[str, Any]) -> Block:
+    """The block that an entry of the attribute `spaces` describes."""
     low, high = map(float, entry["support"])
     coordinates = {
         n: Coordinate(c["dim"], tuple(c["values"]), c["units"], c["long_name"]) for n, c in entry["coordinates"].items()

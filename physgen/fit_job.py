@@ -17,7 +17,8 @@ from .diagnostics.sample_table import permutation
 from .fit_recipe import FitRecipe
 from .fit_report import FitFigures, figures
 from .fit_table import FitTable, read_table
-from .priors import FitReport, Prior, Training
+from .fit_training import training_of
+from .priors import Prior
 from .priors.fitting import ORDER_STAGE
 from .priors.samples import read_samples
 from .priors.storage import save_prior
@@ -90,7 +91,7 @@ class FitJob:
 
     def _fit(self, progress: Progress, checkpoint: Path) -> Prior:
         content, table = self.recipe.content, self.fitted
-        training = Training(**content.training.model_dump()) if content.training else None
+        training = training_of(self.recipe, find("fitter", content.prior.kind, self.recipe.folder))
         offered: dict[str, Any] = {"table": table.x, "causes": table.causes, "seed": self.seed}
         offered |= {"progress": progress, "checkpoint": checkpoint, "training": training}
         offered |= {"conditions": table.conditions} if table.conditions else {}
@@ -175,10 +176,10 @@ def build_fit(recipe: FitRecipe, seed: int | None = None) -> FitJob:
     return FitJob(recipe, kept, table.rows(held), seed)
 
 
-def _learning(report: FitReport) -> dict[str, Any]:
+def _learning(report: Any) -> dict[str, Any]:
     """How long it took; the curve itself is kept with the prior."""
     names = ("samples", "held_out_samples", "epochs", "best_epoch", "best", "baseline", "seconds", "stopped_early")
-    return {name: getattr(report, name) for name in names}
+    return {name: getattr(report, name) for name in names if hasattr(report, name)}  # a game stops by no rows
 
 
 def ranges(table: FitTable) -> dict[str, list[float]]:
@@ -204,6 +205,7 @@ def _check_fitter(recipe: FitRecipe) -> None:
                 f"{recipe.path.name}: The kind {kind!r} takes no {key}. Remove the table [{key}], or choose another "
                 "kind: see physgen models."
             )
+    training_of(recipe, target)
 
 
 def _held_out(recipe: FitRecipe, table: FitTable, seed: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from .fit_report import draws
 from .fit_table import FitTable
 from .picture import check_format
 from .priors import Prior
+from .priors.adversarial_training import AdversarialReport
 from .writing import whole_file
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def fit_picture(prior: Prior, held: FitTable, out: Path, *, seed: int = 0) -> Pa
 
 
 def draw(real: np.ndarray, drawn: np.ndarray, names: list[str], report: Any = None) -> Figure:
-    """The figure of real samples and draws, each ``(N, n)``, and of a `FitReport`."""
+    """The figure of real samples and draws, each ``(N, n)``, and of a `FitReport` or an `AdversarialReport`."""
     from matplotlib.figure import Figure
 
     shown = np.unique(np.linspace(0, len(names) - 1, min(len(names), _PANELS)).round().astype(int))
@@ -119,15 +120,18 @@ def _pair(axes: Axes, real: np.ndarray, drawn: np.ndarray, x: tuple[float, float
 
 
 def _curve(axes: Axes, report: Any) -> None:
-    """Loss by epoch, of the rows learned from and of those that decided when to stop."""
-    epochs = np.arange(1, report.epochs + 1)
-    axes.plot(epochs, report.training, color=_REAL, lw=1.2, label="fitted")
-    axes.plot(epochs, report.held_out, color="#d55e00", lw=1.4, label="held out to stop")
-    axes.axvline(max(report.best_epoch, 1), color="#d55e00", lw=0.8, ls=":", label="kept")
-    values = np.array([*report.training, *report.held_out])
+    """Loss by epoch: of the rows learned from and of those that decided when to stop, or of both players of a game."""
+    epochs, game = np.arange(1, report.epochs + 1), isinstance(report, AdversarialReport)
+    first, second = ("generator", "critic") if game else ("training", "held_out")
+    curves = [getattr(report, name) for name in (first, second)]
+    axes.plot(epochs, curves[0], color=_REAL, lw=1.2, label=first if game else "fitted")
+    axes.plot(epochs, curves[1], color="#d55e00", lw=1.4, label=second if game else "held out to stop")
+    if not game:
+        axes.axvline(max(report.best_epoch, 1), color="#d55e00", lw=0.8, ls=":", label="kept")
+    values = np.array([*curves[0], *curves[1]])
     low, high = values.min(), np.quantile(values, 0.97)
     axes.set_ylim(low - 0.05 * (high - low) - 1e-9, high + 0.15 * (high - low) + 1e-9)
     axes.set_xlabel("epoch", fontsize=8)
-    axes.set_ylabel("loss (nats a sample)", fontsize=8)
+    axes.set_ylabel("loss of the player" if game else "loss (nats a sample)", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.legend(fontsize=7, frameon=False)

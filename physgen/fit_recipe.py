@@ -72,7 +72,7 @@ class CauseSection(Section):
 
 
 class TrainingSection(Section):
-    """How a network learns: the settings of `physgen.priors.Training`."""
+    """How a network learns: settings of `physgen.priors.Training`, or of a game's `AdversarialTraining`."""
 
     epochs: int | None = Field(default=None, ge=1)
     batch: int | None = Field(default=None, ge=1)
@@ -80,6 +80,9 @@ class TrainingSection(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     held_out: float = Field(default=0.1, ge=0, le=0.5)
     patience: int | None = Field(default=None, ge=1)
+    critic_rate: float | None = Field(default=None, gt=0)
+    critic_steps: int | None = Field(default=None, ge=1)
+    averaging: float | None = Field(default=None, ge=0, lt=1)
 
 
 class ReportSection(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import xarray as xr
 from torch import Tensor
 
 from .datatree import attributes, datasets
+from .diagnostics.trust_assessment import Judge, learn_judge
 from .netcdf_file import Cut, Labels, check_target, define, fill, rectangles
 from .problem import Problem, refuse_wrong_units
 from .progress import Progress, advancing
@@ -49,6 +51,7 @@ def invert_to_netcdf(
     chunk: int | None = None,
     progress: Progress = False,
     resume: bool = True,
+    trust: bool = False,
 ) -> Path:
     """Invert any number of observations into a netCDF file, a chunk at a time.
 
@@ -81,6 +84,9 @@ def invert_to_netcdf(
         an earlier call has done.
     resume : bool
         Whether to go on with an earlier call's unfinished file; False discards it.
+    trust : bool
+        Whether to ask of every observation whether its answer may be relied on: see `physgen.trust_table.trust`. What
+        that takes is learned before the first chunk, from simulations under the conditions of up to 4,096 observations.
 
     Returns
     -------
@@ -99,7 +105,7 @@ def invert_to_netcdf(
         raise ValueError(f"Invalid chunk {chunk}. Must be at least 1.")
     labels = Labels.of(dims, coords or {}, work.batch)
     partial = path.with_name(f"{path.name}.partial")
-    job = work.fingerprint(labels, provenance or {})
+    job = work.fingerprint(labels, provenance or {}) | ({"trust": "asked"} if trust else {})
     file = _reopened(partial, job) if resume and partial.exists() else None
     todo = math.prod(work.batch) if file is None else _unfinished_count(file, labels)
     lesson = path.with_name(f"{path.name}.fit")
@@ -107,6 +113,7 @@ def invert_to_netcdf(
         lesson.unlink(missing_ok=True)
     if todo:
         work = work.learned(lesson, seed, progress is True)
+        work = work.judged(seed) if trust else work
     with advancing(progress, todo) as advance:
         if file is None:
             first = next(rectangles(work.batch, chunk or _PROBE))
@@ -130,6 +137,7 @@ class _Work:
     conditions: Mapping[str, Any]
     seed: int
     batch: tuple[int, ...]
+    judge: Judge | None = None
 
     @staticmethod
     def of(
@@ -150,18 +158,34 @@ class _Work:
         fit = getattr(self.inversion, "fit", None)
         if fit is None or getattr(self.inversion, "fitted", False):
             return self
+        y, conditions = self._some()
+        given = {"y": y, "conditions": conditions, "seed": seed, "progress": progress, "checkpoint": checkpoint}
+        return replace(self, inversion=fit(self.problem, **given))
+
+    def judged(self, seed: int) -> _Work:
+        """The same work, with what tells whom to trust."""
+        _, conditions = self._some()
+        embedding = getattr(self.inversion, "embedding", None)
+        try:
+            judge = learn_judge(self.problem, conditions=conditions, embedding=embedding, seed=seed)
+        except (ValueError, TypeError, RuntimeError) as error:  # of a part that cannot be simulated: still invert
+            warnings.warn(f"Observations are not compared with simulated ones. {error}", stacklevel=3)
+            judge = Judge(self.problem)
+        return replace(self, judge=judge)
+
+    def _some(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Observations, evenly spread over all, and their conditions."""
         places = np.unravel_index(spread(math.prod(self.batch)).numpy(), self.batch) if self.batch else ()
         some = [tuple(map(int, at)) for at in zip(*places, strict=True)] or [()]
 
         def taken(values: Any) -> np.ndarray:
             return np.stack([np.asarray(_loaded(values[at])) for at in some])
 
-        y, conditions = taken(self.y), {}
+        conditions = {}
         for name, value in self.conditions.items():
             shared = self._shared(name)
             conditions[name] = np.reshape(np.asarray(_loaded(value[()])), self._own(name)) if shared else taken(value)
-        given = {"y": y, "conditions": conditions, "seed": seed, "progress": progress, "checkpoint": checkpoint}
-        return replace(self, inversion=fit(self.problem, **given))
+        return taken(self.y), conditions
 
     def invert(self, cut: Cut, advance: Callable[[int], None]) -> Result:
         """The result of a chunk."""
@@ -176,7 +200,7 @@ class _Work:
         index = _index(cut, self.batch)
         result = self.inversion(self.problem, y, conditions=conditions, seed=self.seed, index=index, progress=tell)
         advance(size - told)
-        return result
+        return result if self.judge is None else self.judge.judge(result)
 
     def values(self, cut: Cut) -> tuple[Any, dict[str, Any]]:
         """Observations and conditions of a chunk."""

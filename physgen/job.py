@@ -74,6 +74,7 @@ class Job:
             coords=self.observations.coords,
             provenance=provenance,
             progress=progress,
+            trust=True,
         )
 
 
@@ -81,7 +82,7 @@ def build_problem(recipe: Recipe) -> Problem:
     """Forward model, prior and noise of a recipe; see `Recipe.problem`."""
     content = recipe.content
     forward = _part(recipe, "forward model", "forward", content.forward, content.forward.settings)
-    prior = _stored_prior(recipe) if content.prior.load else _prior(recipe, forward)
+    prior = build_prior(recipe, forward)
     settings = _noise_settings(recipe, getattr(forward, "observables", None))
     shared = getattr(forward, "noise_settings", None)
     noise = _part(recipe, "noise", "noise", content.noise, settings, shared)
@@ -89,6 +90,11 @@ def build_problem(recipe: Recipe) -> Problem:
         return Problem(forward, prior, noise)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{recipe.path.name}: {error}") from error
+
+
+def build_prior(recipe: Recipe, forward: object) -> Any:
+    """The prior of a recipe; the forward model lends it causes, units and long names, and may be None."""
+    return _stored_prior(recipe) if recipe.content.prior.load else _prior(recipe, forward)
 
 
 def build_job(recipe: Recipe, seed: int | None = None) -> Job:

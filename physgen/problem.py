@@ -236,11 +236,16 @@ class Posterior:
 
     def predict(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Causes ``(*draws, *batch, n)`` and their noise-free predictions ``(*draws, *batch, m')``."""
-        x, lead = self.decode(z), z.shape[:-1]
+        x = self.decode(z)
+        return x, self.predict_causes(x)
+
+    def predict_causes(self, x: Tensor) -> Tensor:
+        """Noise-free predictions ``(*draws, *batch, m')`` of causes ``(*draws, *batch, n)``."""
+        lead = x.shape[:-1]
         rows, conditions = x.reshape(-1, x.shape[-1]), self._rows(lead)
-        size = len(rows) if torch.is_grad_enabled() and z.requires_grad else VALUE_ROWS
+        size = len(rows) if torch.is_grad_enabled() and x.requires_grad else VALUE_ROWS
         (prediction,) = in_blocks(lambda x, conditions: (self._forward(x, conditions),), rows, conditions, size)
-        return x, prediction.reshape(*lead, -1)
+        return prediction.reshape(*lead, -1)
 
     def decode(self, z: Tensor) -> Tensor:
         """Causes ``(*draws, *batch, n)`` of latents ``(*draws, *batch, k)``."""

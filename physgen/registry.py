@@ -83,8 +83,10 @@ BUILTIN: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "diffusion": "physgen.priors:Diffusion.fit",
             "flow": "physgen.priors:Flow.fit",
             "flow-matching": "physgen.priors:FlowMatching.fit",
+            "gan": "physgen.fit_adversarial:fit_gan",
             "gaussian": "physgen.priors:Gaussian.fit",
             "ica": "physgen.priors:ICA.fit",
+            "infogan": "physgen.fit_adversarial:fit_infogan",
             "ppca": "physgen.priors:PPCA.fit",
         },
     }

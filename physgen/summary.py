@@ -124,17 +124,27 @@ def _causes(array: xr.DataArray, batch: tuple[str, ...]) -> list[CauseSummary]:
 def _statistics(array: xr.DataArray, batch: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     """Median, 5 % and 95 % quantile and standard deviation over chain and draw, each ``(*batch)``."""
     if not batch:
-        return _of_draws(np.asarray(array.values).reshape(-1))
+        return statistics_of_draws(np.asarray(array.values).reshape(-1))
     rows = array.sizes[batch[0]]
     size = max(1, int(_BLOCK // max(array.size // max(rows, 1), 1)))
     parts = []
     for start in range(0, rows, size):
         values = np.asarray(array.isel({batch[0]: slice(start, start + size)}).values)
-        parts.append(_of_draws(values.reshape(*values.shape[:-2], -1)))
+        parts.append(statistics_of_draws(values.reshape(*values.shape[:-2], -1)))
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def _of_draws(draws: np.ndarray) -> tuple[np.ndarray, ...]:
-    # an observation that could not be inverted has only NaN, and stays NaN here
-    quantiles = np.quantile(draws.astype(np.float64), [0.5, 0.05, 0.95], axis=-1)
-    return (*quantiles, draws.astype(np.float64).std(axis=-1))
+def statistics_of_draws(draws: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Median, 5 % and 95 % quantile and standard deviation of draws ``(*batch, draw)``, each ``(*batch)`` in float64.
+
+    An observation that could not be inverted has only NaN, and stays NaN here.
+    """
+    ordered = np.sort(draws, axis=-1)  # several times faster than the partitions of np.quantile
+    last = draws.shape[-1] - 1
+    out = []
+    for q in (0.5, 0.05, 0.95):
+        below = int(q * last)
+        low, high = (ordered[..., i].astype(np.float64) for i in (below, min(below + 1, last)))
+        out.append(low + (q * last - below) * (high - low))
+    broken = np.isnan(ordered[..., -1])  # NaN is sorted to the end
+    return (*(np.where(broken, np.nan, v) for v in out), draws.std(axis=-1, dtype=np.float64))

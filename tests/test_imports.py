@@ -22,6 +22,7 @@ INNER = (
         "physgen.problem",
         "physgen.black_box",
         "physgen.small_matrices",
+        "physgen.method_codes",
         "physgen.progress",
         "physgen.provenance",
         "physgen.writing",

@@ -56,6 +56,7 @@ def tree() -> set[str]:
             parts = path.relative_to(ROOT / folder).parts
             if not (folder == "physgen" and parts[0] in LINKS):
                 expected.add("/".join((package, *parts)))
+    expected |= {f"physgen/report/templates/{path.name}" for path in (ROOT / "physgen/report/templates").iterdir()}
     carried = (path for path in (ROOT / "data").iterdir() if path.suffix in (".nc", ".safetensors", ".json"))
     return expected | {f"physgen/data/{path.name}" for path in carried}
 

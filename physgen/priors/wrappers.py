@@ -42,17 +42,20 @@ def do(prior: Prior, **values: float) -> Prior:
     return prior.do(**values)
 
 
-def counterfactual(prior: Prior, x: Tensor, values: Mapping[str, float], **conditions: Any) -> Tensor:
+def counterfactual(prior: Prior, x: Tensor, values: Mapping[str, float], *, seed: int = 0, **conditions: Any) -> Tensor:
     """What observed causes would have been if some had been set: encode, edit, decode (Pearl 2009, theorem 7.1.7).
 
     Parameters
     ----------
     prior : Prior
-        With the capabilities "encode" and "do": a `Chain` or a `CausalFlow`.
+        With the capability "do", and with "encode" (a `Chain` or a `CausalFlow`) or an `abduct` of its own (`Composed`,
+        whose features may come from a decoder).
     x : Tensor (*, n)
         What was observed, every cause.
     values : mapping of str to float
         What is set.
+    seed : int
+        Of the code of a decoder, of which many fit what was observed: see `Composed.abduct`.
     **conditions : Tensor or float
 
     Returns
@@ -66,7 +69,12 @@ def counterfactual(prior: Prior, x: Tensor, values: Mapping[str, float], **condi
     ValueError
         If a name is unknown, or a value not within the support.
     """
-    for capability in ("encode", "do"):
-        if capability not in prior.capabilities:
-            raise prior._lacks(capability)
-    return prior.do(**values).decode(prior.encode(x, **conditions), **conditions)
+    if "do" not in prior.capabilities:
+        raise prior._lacks("do")
+    if "encode" in prior.capabilities:
+        z = prior.encode(x, **conditions)
+    elif hasattr(prior, "abduct"):
+        z = prior.abduct(x, seed=seed, **conditions)
+    else:
+        raise prior._lacks("encode")
+    return prior.do(**values).decode(z, **conditions)

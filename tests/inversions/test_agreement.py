@@ -44,23 +44,26 @@ def plots(count=20):
 def test_two_methods_agree_on_real_plots():
     problem, (y, angles) = main_job(), plots()
     assert y.shape == (20, 10)
-    # enough draws for the tolerance to be several standard errors of either method's answer
-    rounds = {"round_draws": (1000, 4000, 8000, 16000), "components": 64, "stop_ess": 1e9, "stop_share": 2.0}
-    fast = OptimalEstimation(draws=10000, chunk=1, **rounds)(problem, y.double(), conditions=angles, seed=1)
+    # Enough draws for the tolerance to be several standard errors of either method's answer. The tail of the leaf angle
+    # decides its sd, and few draws go there: one run of 90,000 knows the sd to 5 % at worst.
+    rounds = {"round_draws": (2000, 8000, 16000, 64000), "components": 64, "stop_ess": 1e9, "stop_share": 2.0}
+    method = OptimalEstimation(draws=10000, chunk=1, defence=0.1, **rounds)
+    fast = [method(problem, y.double(), conditions=angles, seed=seed) for seed in (1, 3, 4)]
     # one call of the model costs as much for hundreds of walkers as for a few; an autocorrelation time averaged over
     # so many is well known from chains of six
     chains = {"walkers": 1024, "candidates": 8192, "burn_in": 500, "autocorrelation_times": 6.0, "max_steps": 4000}
     slow = Ensemble(draws=4000, **chains)(problem, y.float(), conditions=angles, seed=2)
-    assert bool(fast.trusted.all())
+    assert all(bool(one.trusted.all()) for one in fast)
     assert bool(slow.trusted.all())
 
-    a, b = fast.draws.double(), slow.draws.double()
+    a, b = torch.cat([one.draws for one in fast]).double(), slow.draws.double()
     shift = (a.mean(0) - b.mean(0)).abs() / b.std(0)
     spread = (a.std(0) / b.std(0) - 1).abs()
     for name, s, r in zip(problem.prior.causes.names, shift.amax(0), spread.amax(0), strict=True):
         print(f"{name:8s} mean within {float(s):.3f} sd, sd within {100 * float(r):.1f} %")
-    print(f"k_hat up to {float(fast.stats['k_hat'].max()):.2f}, ", end="")
-    print(f"ess {float(fast.stats['ess'].min()):.0f}, {float(slow.stats['ess'].min()):.0f} at least; ", end="")
+    print(f"k_hat up to {max(float(one.stats['k_hat'].max()) for one in fast):.2f}, ", end="")
+    least = min(float(one.stats["ess"].min()) for one in fast)
+    print(f"ess {least:.0f} of each run, {float(slow.stats['ess'].min()):.0f} at least; ", end="")
     print(f"steps {int(slow.stats['steps'].min())} to {int(slow.stats['steps'].max())}")
     assert float(shift.max()) < 0.1
     assert float(spread.max()) < 0.1

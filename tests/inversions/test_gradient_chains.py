@@ -70,7 +70,7 @@ def test_closed_forms(method, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["Hamiltonian", "Microcanonical"])
+@pytest.mark.parametrize("method", LONG)
 def test_closed_form_in_200_dimensions(method):
     assert_known("linear-200", LONG[method])
 

@@ -9,7 +9,7 @@ import physgen.inversions as inversions
 from physgen.black_box import blackbox
 from physgen.inversions import Auto, suggest
 from physgen.inversions.escalation import CODES, answered_by
-from physgen.inversions.suggestion import NEEDS, method_class
+from physgen.inversions.suggestion import NEEDS, Facts, method_class
 from physgen.noise import GaussianNoise, Noise
 from physgen.priors import Gaussian, Independent, Normal, SmoothField, where
 from physgen.problem import Problem
@@ -68,6 +68,33 @@ def test_what_is_refused_by_name(name, lacking):
     assert re.fullmatch(r"(?s)[A-Z].+[.?] .+[.?]", str(caught.value))
 
 
+def test_a_black_box_and_a_noise_name_every_method_that_does_without():
+    def able(name):
+        here = Facts.of(PROBLEMS[name])
+        return {method for method in KNOWN_METHODS if not NEEDS[method].lacks(here)}
+
+    x = torch.zeros(1, 2, requires_grad=True)
+    with pytest.raises(TypeError) as caught:
+        PROBLEMS["black box"].forward(x).sum().backward()
+    assert {name for name in KNOWN_METHODS if re.search(rf"\b{name}\b", str(caught.value))} == able("black box")
+    with pytest.raises(TypeError) as caught:
+        Laplace().whiten(x, x)
+    assert {name for name in KNOWN_METHODS if re.search(rf"\b{name}\b", str(caught.value))} == able("no whiten")
+
+
+def test_variational_works_without_whiten():
+    problem = Problem(same, normal(2), Laplace())
+    result = Auto(draws=500, methods=("Variational",))(problem, torch.tensor([0.4, 0.0]), seed=1)
+    assert answered_by(result) == ["Variational"]
+    # N(z) exp(-|y - z|), by quadrature
+    z = torch.linspace(-8, 8, 20001)
+    weight = torch.softmax(-0.5 * z * z - (0.4 - z).abs(), 0)
+    mean = float((weight * z).sum())
+    sd = float((weight * (z - mean) ** 2).sum().sqrt())
+    assert bool(result.trusted)
+    assert abs(float(result.draws[:, 0].mean()) - mean) < 4 * sd / float(result.stats["ess"].clamp(max=500)) ** 0.5
+
+
 def test_the_table_of_what_is_refused():
     def refused(name):
         return set(suggest(PROBLEMS[name]).refused)
@@ -76,7 +103,7 @@ def test_the_table_of_what_is_refused():
     here = set(KNOWN_METHODS)
     assert refused("smooth") == {"NestedLaplace", "GuidedDiffusion"} & here
     assert refused("black box") == (slopes | {"GuidedDiffusion"}) & here
-    assert refused("no whiten") == {"OptimalEstimation", "NestedLaplace", "Variational", "GuidedDiffusion"} & here
+    assert refused("no whiten") == {"OptimalEstimation", "NestedLaplace", "GuidedDiffusion"} & here
     assert refused("many latents") == {"NestedLaplace", "Grid", "GuidedDiffusion"} & here
     assert refused("a selection") == {"NestedLaplace", "GuidedDiffusion"} & here
 

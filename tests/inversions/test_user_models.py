@@ -1,12 +1,14 @@
 """Models that no one tuned for, at the default settings of `Hamiltonian`, against other methods and longer runs."""
 
 import inspect
+import math
 
 import pytest
 import torch
 
+import physgen as pg
 from physgen.inversions import Hamiltonian
-from physgen.inversions.climb import climb, curvature
+from physgen.inversions.climb import climb, nearest_normal
 from physgen.inversions.gradient import Target
 from physgen.status import Status
 
@@ -20,16 +22,45 @@ def test_each_is_short(name):
     assert len(inspect.getsource(MODELS[name]).splitlines()) < 30
 
 
-def test_climbs_end_at_the_mode_of_a_linear_problem_with_its_covariance():
+def test_climbs_of_a_linear_problem_find_its_posterior_and_evidence():
     known = linear_gaussian(3)
     posterior = known.problem.condition(known.y[None])
-    z = torch.randn(1, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    ends, value = climb(Target(posterior), z)
-    covariance = curvature(Target(posterior), ends[:, 0])[0]
+    target, g = Target(posterior), torch.Generator().manual_seed(0)
+    path = climb(target, torch.randn(1, 4, 3, dtype=torch.float64, generator=g))
+    eps = torch.randn(1, 16, 3, dtype=torch.float64, generator=g)
+    mean, factor, bound = nearest_normal(target, path, eps)
     L = known.problem.prior.factor
-    assert float((known.problem.prior.decode(ends) - known.mean).abs().max() / known.sd.min()) < 0.02
-    assert torch.allclose((L @ covariance @ L.mT).diagonal().sqrt(), known.sd, rtol=1e-6)
-    assert float(value.max() - value.min()) < 1e-3
+    assert float((known.problem.prior.decode(mean) - known.mean).abs().max() / known.sd.min()) < 1e-3
+    covariance = L @ factor @ factor.mT @ L.mT
+    sd = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    assert torch.allclose(sd, known.sd.expand_as(sd), rtol=1e-6)
+    assert float(bound.max() - bound.min()) < 1e-3
+
+
+def test_starts_are_not_where_a_mode_holds_no_mass():
+    """Six values of unknown common noise: the density grows as the noise shrinks, up to b = -24."""
+    y = torch.tensor([0.3, -1.2, 0.8, 0.1, -0.5, 1.4], dtype=torch.float64)
+    prior = pg.Independent(b=pg.Normal(0, 2), **{f"x{i}": pg.Normal(0, 1) for i in range(6)})
+
+    def likelihood(y, x):
+        u = (y - x[..., 1:]) * torch.exp(-x[..., :1])
+        return (-0.5 * u * u - x[..., :1] - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    problem = pg.Problem(lambda x: x, prior, user_models.Likelihood(likelihood))
+    target, g = Target(problem.condition(y[None])), torch.Generator().manual_seed(0)
+    path = climb(target, torch.randn(1, 4, 7, dtype=torch.float64, generator=g))
+    mean, _, bound = nearest_normal(target, path, torch.randn(1, 64, 7, dtype=torch.float64, generator=g))
+    _, _, at_the_mode = nearest_normal(target, path[:, :, -1:], torch.randn(1, 64, 7, dtype=torch.float64, generator=g))
+    b = torch.linspace(-16, 10, 2001, dtype=torch.float64)
+    marginal = torch.distributions.Normal(0, torch.sqrt(1 + torch.exp(2 * b)))
+    density = marginal.log_prob(y[:, None]).sum(0) + torch.distributions.Normal(0.0, 2.0).log_prob(b)
+    evidence = float(torch.logsumexp(density, 0) + math.log(float(b[1] - b[0])))
+    best = 2 * float(mean[0, bound[0].argmax(), 0])  # b of the approximation that is taken
+    print(f"evidence {evidence:.1f}, bounds {bound.tolist()}, at the mode {at_the_mode.tolist()}, b {best:.1f}")
+    assert float(bound.max()) < evidence + 0.5  # they are estimated from 64 draws
+    assert float(at_the_mode.min()) < evidence - 1000  # some climbs lead far out of where the posterior is
+    assert float(bound.min()) > evidence - 30
+    assert abs(best - float(torch.softmax(density, 0) @ b)) < 2
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ def test_no_rows() -> None:
     assert named(torch.zeros(0, 3), height=1.0).shape == (0, 3)
 
 
-NO_GRADIENT = r"has no gradient\. Use an inversion that only evaluates the model, such as physgen.inversions.Ensemble\."
+NO_GRADIENT = r"has no gradient\. Use an inversion of physgen\.inversions that only evaluates the model: SliceSampler"
 
 
 def test_backward_is_an_error() -> None:

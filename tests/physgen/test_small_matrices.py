@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from physgen.small_matrices import cholesky, inverse, product, solve, triangular_inverse
+from physgen.small_matrices import cholesky, eigenvalues, inverse, product, solve, triangular_inverse
 
 SIZES = [1, 2, 3, 7, 8, 9, 14, 16, 17]
 
@@ -30,6 +30,18 @@ def test_against_torch(k):
     torch.testing.assert_close(solve(factor, b), torch.linalg.solve(a, b), **close)
     torch.testing.assert_close(inverse(factor), torch.linalg.inv(a), **close)
     torch.testing.assert_close(triangular_inverse(factor), torch.linalg.inv(factor), **close)
+    np.testing.assert_allclose(eigenvalues(a), np.linalg.eigvalsh(a.numpy()), rtol=1e-13 * scale)
+
+
+def test_eigenvalues_of_known_matrices():
+    rotation = torch.linalg.qr(random(7, 7)).Q
+    values = torch.tensor([0.0, 0.0, 1e-3, 1.0, 1.0, 2.0, 50.0])
+    found = eigenvalues((rotation * values) @ rotation.T)
+    torch.testing.assert_close(found, values, rtol=0, atol=1e-13)
+    assert torch.equal(eigenvalues(torch.zeros(2, 3, 3)), torch.zeros(2, 3))
+    assert eigenvalues(definite(6, 5).reshape(2, 3, 5, 5)).shape == (2, 3, 5)
+    assert eigenvalues(torch.zeros(0, 3, 3)).shape == (0, 3)
+    assert eigenvalues(definite(3, 5).float()).dtype == torch.float32
 
 
 def test_shapes():
@@ -69,6 +81,7 @@ FUNCTIONS = {
     "cholesky": (lambda a, b: cholesky(a)),
     "solve": (lambda a, b: solve(torch.linalg.cholesky(a), b)),
     "inverse": (lambda a, b: inverse(a)),
+    "eigenvalues": (lambda a, b: eigenvalues(a)),
     "triangular_inverse": (lambda a, b: triangular_inverse(a.tril())),
     "product": (lambda a, b: product(a, b)),
     "product with itself": (lambda a, b: product(b.mT, b)),

@@ -99,12 +99,12 @@ def linear(rows, seed, n=6):
     return x[:, order.argsort()], w[np.ix_(order.argsort(), order.argsort())]
 
 
-def test_graph_of_labels_with_noises_of_one_variance_is_found():
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 5))])
+def test_graph_of_labels_with_noises_of_one_variance_is_found(seed):
     names = [f"v{i}" for i in range(6)]
-    for seed in range(5):
-        x, w = linear(2000, seed)
-        truth = {names[j]: tuple(names[i] for i in range(6) if w[i, j]) for j in range(6)}
-        assert graph_from_labels(x, names) == truth
+    x, w = linear(2000, seed)
+    truth = {names[j]: tuple(names[i] for i in range(6) if w[i, j]) for j in range(6)}
+    assert graph_from_labels(x, names) == truth
 
 
 def test_measure_of_cycles_and_its_gradient():

@@ -282,6 +282,7 @@ def errors(pendulum, names, rows, epochs, records, friction, seed=0):
     return found
 
 
+@pytest.mark.slow
 def test_pendulum_in_little_time(pendulum):
     found = errors(pendulum, ["physics and network", "physics only"], 300, 30, 24, 0.8)
     assert found["physics and network"] < found["physics only"]

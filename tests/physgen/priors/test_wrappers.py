@@ -8,6 +8,9 @@ import torch
 
 from physgen.noise import GaussianNoise
 from physgen.priors import Chain, Conditional, Exponential, Gaussian, Independent, LogNormal, Normal, Uniform
+from physgen.priors.composed import Composed
+from physgen.priors.decoder import Decoder
+from physgen.priors.fitting import Training
 from physgen.priors.wrappers import counterfactual, do, given, shift, where
 from physgen.problem import Problem
 from physgen.testing import check_prior
@@ -135,3 +138,35 @@ def test_counterfactual_of_a_chain():
 def test_unusable_input_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_counterfactual_of_a_composed_causal_model():
+    """b = 2 a + e, f = exp(b) + a + u: with a set, e and u stay, in closed form; with b set, a stays."""
+    inner = Chain(a=Normal(0, 1), b=lambda a: Normal(2 * a, 0.5))
+    outer = Chain(f=lambda a, b: Normal(b.exp() + a, 0.3), g=lambda b: Normal(-b, 0.2))
+    prior = Composed(inner, outer)
+    x = prior.sample(20, seed=1, dtype=torch.float64)
+    a, b, f, g = x.unbind(-1)
+    one = torch.ones_like(a)
+    then = b - 2 * a + 2
+    expected = torch.stack([one, then, f - b.exp() - a + then.exp() + 1, g + b - then], -1)
+    torch.testing.assert_close(counterfactual(prior, x, {"a": 1.0}), expected)
+    expected = torch.stack([a, 0.5 * one, f - b.exp() + math.exp(0.5), g + b - 0.5], -1)
+    torch.testing.assert_close(counterfactual(prior, x, {"b": 0.5}), expected)
+    torch.testing.assert_close(counterfactual(prior, x, {}), x)
+
+
+def test_counterfactual_through_a_decoder():
+    """Abduction gives the features back whatever the decoder has learned; another seed draws another code."""
+    a = torch.linspace(-1.5, 1.5, 100)[:, None]
+    features = torch.cat([3 * a, -a], 1) + 0.1 * torch.randn(100, 2, generator=torch.Generator().manual_seed(1))
+    settings = {"conditions": {"a": a[:, 0]}, "hidden": (8,), "training": Training(epochs=4)}
+    prior = Composed(Chain(a=Normal(0, 1)), Decoder.fit(features, 1, causes=["f", "g"], **settings))
+    x = torch.cat([a, features], 1)
+    torch.testing.assert_close(counterfactual(prior, x, {}), x, rtol=1e-8, atol=1e-8)
+    moved = counterfactual(prior, x, {"a": 0.5}, seed=3)
+    assert bool((moved[:, 0] == 0.5).all())
+    assert torch.equal(moved, prior.counterfactual(x, {"a": 0.5}, seed=3))
+    assert bool((moved[:, 1:] != counterfactual(prior, x, {"a": 0.5}, seed=4)[:, 1:]).any())
+    with pytest.raises(TypeError, match="Chain has no 'encode'"):
+        counterfactual(do(prior, a=1.0), x, {"a": 0.0})
