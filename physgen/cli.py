@@ -1,4 +1,4 @@
-"""The command line: invert, simulate, fit, check, models, show.
+"""The command line: invert, simulate, fit, check, models, show, report.
 
 Bad input ends with exit code 2 and two sentences on stderr, an interruption with 130. What costs time to import is
 imported by the command that needs it.
