@@ -19,6 +19,7 @@ from .levenberg_marquardt import quadratic_model
 from .student_mixture import StudentMixture, around, effective, log_sum_exp, mixture
 
 _STAGE = 16  # random stages of this method begin here; earlier ones belong to the search for modes
+_TYPICAL = 0.6  # effective draws over those that a distribution without heavy weights would have
 _RESAMPLING = (_STAGE - 1, _STAGE - 2)
 
 
@@ -139,7 +140,7 @@ def sample_posterior(
         ess = effective(weight)
         agree = moments(z[:, -counts[-1] :], log_weight[:, -counts[-1] :]).agrees(previous)
         status = judge(log_weight, k_hat, ess, agree, schedule)
-        enough = (ess >= schedule.stop_ess) | (ess >= schedule.stop_share * z.shape[1])
+        enough = (_typical_ess(weight) >= schedule.stop_ess) | (ess >= schedule.stop_share * z.shape[1])
         finished = (enough & (status == Status.TRUSTED)) | (status == Status.MODEL_UNDEFINED) | (step == len(steps) - 1)
         rows = torch.nonzero(finished).squeeze(-1)
         if rows.numel():
@@ -246,6 +247,17 @@ def judge(log_weight: Tensor, k_hat: Tensor, ess: Tensor, agree: Tensor, schedul
     status[torch.isneginf(log_weight).all(-1)] = Status.INFEASIBLE
     status[torch.isnan(log_weight).any(-1) | torch.isposinf(log_weight).any(-1)] = Status.MODEL_UNDEFINED
     return status
+
+
+def _typical_ess(weight: Tensor) -> Tensor:
+    """Effective number of draws (B,) of normalised weights (B, S), were the heaviest twentieth no heavier than the rest.
+
+    To stop by the effective number itself would be to stop sooner where, by chance, no heavy draw has come yet: tails
+    would be missing from the answers (lai and ala of the forest's canopies: coverage 0.88 in place of 0.90).
+    """
+    count = weight.shape[-1]
+    bound = weight.kthvalue(count - count // 20, dim=-1, keepdim=True).values
+    return _TYPICAL * weight.clamp(max=bound).sum(-1) ** 2 / weight.clamp(max=bound).square().sum(-1)
 
 
 def _tempered(log_weight: Tensor, least: float = 60.0) -> Tensor:

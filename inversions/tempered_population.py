@@ -22,7 +22,6 @@ _FEWEST = 5  # moves at each temperature
 _GOOD = (0.3, 0.25, 0.7)  # share accepted that the scale aims at: autoregressive, random walk, Hamiltonian
 _TAIL = 0.05  # share of the particles in each tail, which must forget as well
 _PLATEAU = 0.05  # by which a correlation falls in the second half of the moves: less, and what is left are modes
-_FINE = 0.25  # of the steps of every third trajectory: they lead into places too narrow for those that suit most
 _LENGTH = 1.5  # of Hamiltonian trajectories, in standard deviations: a quarter of a period
 
 
@@ -128,8 +127,7 @@ class Population:
             stage = self.stage + _STAGES * temperature + 2 * number + 2
             kind = 2 if self.gradient else number % 2
             share = here._move(kind, factor[rows], centre[rows], stage)
-            if not (self.gradient and _fine(stage)):
-                here.scale[..., kind] *= torch.exp((share - _GOOD[kind]) / (1 + number) ** 0.5)
+            here.scale[..., kind] *= torch.exp((share - _GOOD[kind]) / (1 + number) ** 0.5)
             here.scale[..., 0].clamp_(max=1.0)
             self.put(rows, here)
             total[rows] += share
@@ -197,9 +195,8 @@ class Population:
 
         now = Trajectory(z, v.flatten(0, 1), *slope(z, torch.arange(len(z), device=z.device)))
         jitter = 0.5 + 0.5 * halton(stage // 2)
-        step = scale.flatten() * (_FINE if _fine(stage) else 1.0)
-        leaps = torch.ceil(jitter * _LENGTH / step).clamp(1, 64).to(torch.int64)
-        end = trajectory(slope, now, factor.reshape(-1, k, k), step, leaps)
+        leaps = torch.ceil(jitter * _LENGTH / scale.flatten()).clamp(1, 64).to(torch.int64)
+        end = trajectory(slope, now, factor.reshape(-1, k, k), scale.flatten(), leaps)
         return end.z.reshape(self.z.shape), (now.energy - end.energy).reshape(self.z.shape[:-1])
 
     def _log_likelihood(self, z: Tensor) -> Tensor:
@@ -220,11 +217,6 @@ class Population:
         place = torch.where(going[..., None], place, torch.arange(count, device=self.z.device))
         self.z = self.z.gather(2, place[..., None].expand(batch, groups, count, k))
         self.log_likelihood = self.log_likelihood.gather(2, place)
-
-
-def _fine(stage: int) -> bool:
-    """Whether the move of this stage takes small steps: every third one does."""
-    return stage // 2 % 3 == 2
 
 
 def _effective(log_weight: Tensor) -> Tensor:

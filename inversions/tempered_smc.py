@@ -178,8 +178,7 @@ class TemperedSMC:
             back = torch.where(last & ~here.forgot, 0, (after - 1).clamp(min=0) // 2)
             earlier = (steps - 1 + back).clamp(max=temperature)
             drift = _drift(torch.stack(passes)[earlier, active], passes[-1][active])
-            least = steps // 2 if gradient else 1  # trajectories find narrow places late
-            settled[active] = (after >= least) & (after > 0) & (here.forgot | last) & (drift < self._still)
+            settled[active] = (after > 0) & (here.forgot | last) & (drift < self._still)
             active = active[~(settled[active] | last)]
         return self._conclude(posterior, all_of, feasible, settled, seed, index)
 
