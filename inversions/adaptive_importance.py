@@ -250,7 +250,7 @@ def judge(log_weight: Tensor, k_hat: Tensor, ess: Tensor, agree: Tensor, schedul
 
 
 def _typical_ess(weight: Tensor) -> Tensor:
-    """Effective number of draws (B,) of normalised weights (B, S), were the heaviest twentieth no heavier than the rest.
+    """Effective number of draws (B,) of normalised weights (B, S), the heaviest twentieth being cut down to the next.
 
     To stop by the effective number itself would be to stop sooner where, by chance, no heavy draw has come yet: tails
     would be missing from the answers (lai and ala of the forest's canopies: coverage 0.88 in place of 0.90).

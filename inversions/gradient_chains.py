@@ -30,7 +30,7 @@ from .markov import judge, mean_of, metric, start, summary
 DIVERGENT = 1000.0  # error of the energy in nats, as Stan has it
 # Share of the moves beyond which the answer is not trusted, and the step halved. Divergences mark the border of a place
 # that the chains do not enter: with 0.1 %, a tail of 2 % of the mass has been missed by chains that agreed.
-_DIVERGENCES = 2e-4
+DIVERGENCES = 2e-4
 _SLOTS = 3  # sets of random numbers that a move may use
 _WINDOWS = (0.2, 0.4, 0.65)  # shares of the warm-up after which the metric is learned anew
 _LONGEST, _STATES = 0.35, 6  # of these windows; positions, velocities and gradients that a move holds
@@ -255,14 +255,14 @@ class Chains:
         out = summary(self.posterior, torch.stack(kept, 2), getattr(m, "superchains", m.chains))
         agreed = {"accept_rhat": m.accept_rhat, "accept_ess": m.accept_ess}
         status = judge(self.target, torch.zeros_like(self.index), out["rhat"], out["ess"], **agreed)
-        many = divergences > _DIVERGENCES * m.draws * thin * m.chains
+        many = divergences > DIVERGENCES * m.draws * thin * m.chains
         report = self.kernel.report()
         self.kernel.calm(many)
         return (
             report
             | out
             | {
-                "status": torch.where(many & (status == Status.TRUSTED), int(Status.TOO_MANY_DIVERGENCES), status),
+                "status": torch.where(many & (status == Status.TRUSTED), int(Status.TOO_MANYDIVERGENCES), status),
                 "acceptance_fraction": mean_of(torch.cat(share, 1)),
                 "divergences": divergences,
                 "gradients": self.gradients,

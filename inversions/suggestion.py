@@ -132,7 +132,7 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         "Microcanonical": Need(_two, "a hundred latents and more"),
         # its other families need no whiten
         "Variational": Need(_slopes, f"more than {DENSE} latents; approximate beyond {FEW}"),
-        "GuidedDiffusion": Need(_guided, "images under a diffusion prior; always approximate"),
+        "GuidedDiffusion": Need(_guided, "images under a diffusion prior; approximate without particles"),
         "SliceSampler": Need(_nothing, f"black boxes, nothing to tune, up to {DENSE} latents"),
         "TemperedSMC": Need(_nothing, "several modes, and the evidence"),
         "Ensemble": Need(_nothing, "a second opinion that only evaluates the model"),

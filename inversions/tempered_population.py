@@ -22,6 +22,7 @@ _FEWEST = 5  # moves at each temperature
 _GOOD = (0.3, 0.25, 0.7)  # share accepted that the scale aims at: autoregressive, random walk, Hamiltonian
 _TAIL = 0.05  # share of the particles in each tail, which must forget as well
 _PLATEAU = 0.05  # by which a correlation falls in the second half of the moves: less, and what is left are modes
+_LOST = 50.0  # error of a trajectory's energy, in nats, that no stable step makes
 _LENGTH = 1.5  # of Hamiltonian trajectories, in standard deviations: a quarter of a period
 
 
@@ -47,6 +48,8 @@ class Population:
         Temperatures.
     forgot : boolean Tensor (B,)
         Whether the last moves went on until all particles had forgotten where they were, but for their mode.
+    diverged : Tensor (B,)
+        Share of the last moves whose trajectories lost their energy.
     seed, stage : int
     gradient : bool
         Whether moves are Hamiltonian.
@@ -63,6 +66,7 @@ class Population:
     accepted: Tensor
     steps: Tensor
     forgot: Tensor
+    diverged: Tensor
     seed: int
     stage: int
     gradient: bool
@@ -74,7 +78,7 @@ class Population:
         scale = zero[..., None] + zero.new_tensor([0.5, 1.0, z.shape[-1] ** -0.25])
         steps = torch.zeros(z.shape[:2], dtype=torch.int64, device=z.device)
         forgot = torch.zeros(len(z), dtype=torch.bool, device=z.device)
-        counts = scale, zero.clone(), steps, forgot
+        counts = scale, zero.clone(), steps, forgot, zero[:, 0].clone()
         out = Population(target, which, index, z, zero, zero, zero.clone(), *counts, seed, stage, gradient)
         out.log_likelihood = out._log_likelihood(z)
         return out
@@ -121,6 +125,7 @@ class Population:
         factor, centre = metric(flat).reshape(*self.beta.shape, k, k), mean_of(flat).reshape(*self.beta.shape, k)
         begun, rows = self.z.clone(), torch.arange(len(self.z), device=self.z.device)
         total, moves = torch.zeros_like(self.beta), torch.zeros_like(self.beta)
+        self.diverged = torch.zeros_like(self.diverged)
         self.forgot, half = torch.zeros_like(self.forgot), torch.ones_like(centre)
         for number in range(most):
             here = self.select(rows)
@@ -142,7 +147,7 @@ class Population:
                 rows = rows[~forgot]
             if not len(rows):
                 break
-        self.accepted = total / moves
+        self.accepted, self.diverged = total / moves, self.diverged / moves[:, 0]
 
     def _move(self, kind: int, factor: Tensor, centre: Tensor, stage: int) -> Tensor:
         """One move of every particle; the share (B, G) that was accepted."""
@@ -154,6 +159,8 @@ class Population:
             z, odds = self._trajectories(factor, eps, scale, stage)
         else:
             z, odds = self._proposals(kind, factor, centre, eps, scale)
+        if kind == 2:
+            self.diverged = self.diverged + ((odds < -_LOST) & torch.isfinite(odds)).to(dtype).mean((1, 2))
         odds = torch.nan_to_num(odds, nan=-torch.inf)
         log_likelihood = self._log_likelihood(z)
         before, after = self._tempered(self.z, self.log_likelihood), self._tempered(z, log_likelihood)

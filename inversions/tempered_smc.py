@@ -18,6 +18,7 @@ from physgen.status import Status
 
 from .batched import Layout, invert
 from .gradient import Target
+from .gradient_chains import DIVERGENCES
 from .markov import judge, mean_of, summary
 from .resampling import systematic
 from .tempered_population import Population
@@ -210,6 +211,8 @@ class TemperedSMC:
         )
         status = torch.where((status == Status.TRUSTED) & (error > self.accept_error), _DISAGREE, status)
         status = torch.where((status == Status.TRUSTED) & ~settled, int(Status.CHAINS_TOO_SHORT), status)
+        lost_energy = found.diverged > DIVERGENCES
+        status = torch.where((status == Status.TRUSTED) & lost_energy, int(Status.TOO_MANY_DIVERGENCES), status)
         unfinished = (found.beta < 1).any(-1) & feasible
         out["status"] = torch.where(unfinished, int(Status.NOT_CONVERGED), status)
         lost = ~feasible & (found.target.undefined > 0)
