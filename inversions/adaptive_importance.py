@@ -36,7 +36,8 @@ class Schedule:
     defence : float
         Share of every proposal that is the prior itself.
     stop_ess, stop_share : float
-        Effective draws, and their share of all draws, after which no further round is run.
+        Effective draws that typical weights promise, and the share of all draws that are effective, after which no
+        further round is run.
     accept_ess, accept_k_hat : float
         What an answer must reach to be trusted.
     """
