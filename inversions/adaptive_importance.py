@@ -19,7 +19,7 @@ from .levenberg_marquardt import quadratic_model
 from .student_mixture import StudentMixture, around, effective, log_sum_exp, mixture
 
 _STAGE = 16  # random stages of this method begin here; earlier ones belong to the search for modes
-_TYPICAL = 0.6  # effective draws over those that a distribution without heavy weights would have
+_TYPICAL = 0.45  # effective draws over those that a distribution without heavy weights would have
 _RESAMPLING = (_STAGE - 1, _STAGE - 2)
 
 

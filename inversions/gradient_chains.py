@@ -262,7 +262,7 @@ class Chains:
             report
             | out
             | {
-                "status": torch.where(many & (status == Status.TRUSTED), int(Status.TOO_MANYDIVERGENCES), status),
+                "status": torch.where(many & (status == Status.TRUSTED), int(Status.TOO_MANY_DIVERGENCES), status),
                 "acceptance_fraction": mean_of(torch.cat(share, 1)),
                 "divergences": divergences,
                 "gradients": self.gradients,
