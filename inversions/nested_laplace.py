@@ -72,8 +72,7 @@ class NestedLaplace:
     candidates : int
         Prior draws tried as starts at each node.
     anneal : int
-        Steps of annealing where the plain weights will not do, and four times as many where those of it will not; 0
-        for none.
+        Steps of annealing where plain weights will not do, and four times as many where that does not help; or 0.
     accept_ess, accept_k_hat : float
         What an answer must reach to be trusted.
     covariance : bool
@@ -329,8 +328,7 @@ class _Chunk:
     def _wanting(self, drawn: Drawn) -> Tensor:
         """Which observations (B,) have weights that will not do, though they are defined."""
         weight, k_hat = pareto_smooth(drawn.log_weight.mT)
-        ess = 1 / weight.exp().square().sum(0)
-        poor = (k_hat >= self.settings.accept_k_hat) | (ess < self.settings.accept_ess)
+        poor = (k_hat >= self.settings.accept_k_hat) | (1 / weight.exp().square().sum(0) < self.settings.accept_ess)
         return poor & torch.isfinite(drawn.log_weight).any(-1) & ~torch.isnan(drawn.log_weight).any(-1)
 
     def _components(self, rows: list[int], shares: Mapping[int, list[Part]]) -> Iterator[Component]:

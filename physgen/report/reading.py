@@ -59,8 +59,7 @@ class Answer:
     path : Path
     attributes : mapping
         Of the file.
-    dims, shape : tuple
-        Of the batch.
+    dims, shape : tuple of the batch
     coords : mapping of str to xarray.DataArray
         Along the batch, times decoded.
     status : integer ndarray (N,)
@@ -115,19 +114,17 @@ class Answer:
         said = []
         for dim, at in zip(self.dims, place, strict=True):
             along = [c for c in self.coords.values() if c.dims == (dim,)]
-            # its own coordinate first, then a time or a text
-            along.sort(key=lambda c: (c.name != dim, c.dtype.kind not in "OUSM"))
+            along.sort(key=lambda c: (c.name != dim, c.dtype.kind not in "OUSM"))  # its own, then a time or a text
             said.append(f"{along[0].name} {_word(along[0].values[at])}" if along else f"{dim} {at}")
             said += [_word(c.values[at]) for c in along[1:2] if c.dtype.kind in "OUS"]
-        whole = [c for c in self.coords.values() if c.dims == self.dims and len(self.dims) > 1]
+        whole = [c for c in self.coords.values() if c.dims == self.dims] if len(self.dims) > 1 else []
         said += [f"{c.name} {_word(c.values[place])}" for c in whole[:2]]
         return ", ".join(said)
 
 
 def _word(value: Any) -> str:
     if isinstance(value, np.datetime64):
-        text = np.datetime_as_string(value, unit="m")
-        return text.removesuffix("T00:00").replace("T", " ")
+        return np.datetime_as_string(value, unit="m").removesuffix("T00:00").replace("T", " ")
     if isinstance(value, float | np.floating):
         return f"{float(value):.6g}"
     return str(value)
