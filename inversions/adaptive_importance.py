@@ -254,7 +254,7 @@ def _typical_ess(weight: Tensor) -> Tensor:
     """Effective number of draws (B,) of normalised weights (B, S), the heaviest twentieth being cut down to the next.
 
     To stop by the effective number itself would be to stop sooner where, by chance, no heavy draw has come yet: tails
-    would be missing from the answers (lai and ala of the forest's canopies: coverage 0.88 in place of 0.90).
+    would be missing from the answers.
     """
     count = weight.shape[-1]
     bound = weight.kthvalue(count - count // 20, dim=-1, keepdim=True).values

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physgen.diagnostics.resampling import systematic
 from physgen.problem import Posterior, Problem
 from physgen.progress import Progress
 from physgen.random import uniform
@@ -18,7 +19,6 @@ from physgen.status import Status
 
 from .batched import Layout, invert
 from .gradient import Target
-from .resampling import systematic
 
 _STAGE = (1 << 21) + (1 << 17)  # random stages: cells (two), places within them (the fifth)
 _POINTS = {1: 4001, 2: 201, 3: 61}  # along each latent

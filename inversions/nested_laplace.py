@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from physgen.diagnostics.psis import pareto_smooth
+from physgen.diagnostics.resampling import systematic
 from physgen.noise import Noise
 from physgen.problem import Posterior, Problem
 from physgen.progress import advancing
@@ -36,7 +37,6 @@ from .inversion import conclude, prepare
 from .laplace_mixture import Component, Drawn, Part, anneal, share_out, spread
 from .mode_search import chi2
 from .mode_transfer import transferred
-from .resampling import systematic
 
 _STAGE = 1 << 20  # random stages of this method begin here
 _SLOWER = (1, 4)  # how many times the steps of annealing asked for are taken in turn

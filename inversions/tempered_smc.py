@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physgen.diagnostics.resampling import systematic
 from physgen.problem import Posterior, Problem
 from physgen.progress import Progress
 from physgen.random import normal
@@ -20,7 +21,6 @@ from .batched import Layout, invert
 from .gradient import Target
 from .gradient_chains import DIVERGENCES
 from .markov import judge, mean_of, summary
-from .resampling import systematic
 from .tempered_population import Population
 
 _STAGE = (1 << 21) + (1 << 16) * 5  # random stages of this method begin here

@@ -10,11 +10,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from physgen.diagnostics.resampling import systematic
 from physgen.problem import Posterior
 from physgen.random import normal
 
 from .guided_diffusion_steps import Guide
-from .resampling import systematic
 from .twisted_rows import rowwise
 from .twisted_scatter import Level, Pilots, apply, roots
 

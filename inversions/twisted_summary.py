@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from physgen.diagnostics.convergence import rhat
+from physgen.diagnostics.resampling import systematic
 from physgen.status import Status
-
-from .resampling import systematic
 
 _FAMILIES = 8  # effective number of origins below which what they differ by tells nothing of an error
 _SHIFT = 0.1  # standard deviations by which an answer in half as many steps may differ, beside its error

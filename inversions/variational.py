@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physgen.diagnostics.resampling import systematic
 from physgen.noise import Noise
 from physgen.problem import Posterior, Problem
 from physgen.progress import Progress
@@ -22,7 +23,6 @@ from .batched import Layout, invert
 from .geometric_vi import DENSE, Effort, displacements, energies, factor_of, fit, mode
 from .gradient import Target
 from .markov import mean_of
-from .resampling import systematic
 from .variational_gaussian import GaussianFit, fit_gaussian
 from .variational_hills import Hill, candidates, find_hills, height, highest
 

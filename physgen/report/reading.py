@@ -57,8 +57,7 @@ class Answer:
     Attributes
     ----------
     path : Path
-    attributes : mapping
-        Of the file.
+    attributes : mapping of the file
     dims, shape : tuple of the batch
     coords : mapping of str to xarray.DataArray
         Along the batch, times decoded.
