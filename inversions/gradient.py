@@ -38,10 +38,6 @@ class Target:
         return torch.zeros(len(self.posterior.y), dtype=torch.int64, device=self.posterior.y.device)
 
     @cached_property
-    def _radius2(self) -> float:
-        return float(chi2.isf(_NO_MASS, self.k))
-
-    @cached_property
     def radius2(self) -> float:
         """Squared distance from the prior's centre beyond which it holds next to no mass."""
         return float(chi2.isf(_NO_MASS, self.k))
@@ -80,7 +76,7 @@ class Target:
     def _clean(self, value: Tensor, z: Tensor, which: Tensor) -> Tensor:
         bad = torch.isnan(value) | torch.isposinf(value)
         if bool(bad.any()):
-            inside = bad & ((z * z).sum(-1) < self._radius2)
+            inside = bad & self.near(z)
             self.undefined.index_add_(0, which[inside], torch.ones_like(which[inside]))
             value = torch.where(bad, -torch.inf, value)
         return value
