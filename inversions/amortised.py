@@ -28,7 +28,7 @@ from .escalation import code, escalate
 from .inversion import prepare
 
 _HELD_OUT = 0.05  # share of the simulations that decides when to stop
-_ROWS = 4096  # draws whose flow stays in the cache
+_ROWS = 16384  # draws whose flow stays in the cache
 
 
 @dataclass(frozen=True)

@@ -116,10 +116,16 @@ def versions(*parts: object) -> dict[str, str]:
     found = {"physgen": __version__}
     for distribution in dict.fromkeys(names):
         try:
-            found.setdefault(distribution, importlib.metadata.version(distribution))
+            found.setdefault(distribution, _version(distribution))
         except importlib.metadata.PackageNotFoundError:  # required, but not installed
             continue
     return found
+
+
+@cache
+def _version(distribution: str) -> str:
+    """Of a distribution: read once, as `_distributions` are."""
+    return importlib.metadata.version(distribution)
 
 
 @cache

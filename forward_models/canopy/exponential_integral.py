@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physgen.known_signature import known_signature
+
 __all__ = ["exponential_integral", "exponential_moment"]
 
 EULER_GAMMA = 0.57721566490153286061
@@ -159,6 +161,7 @@ def exponential_moment(u: Tensor, n: int = 0) -> Tensor:
     return _ExponentialMoment.apply(u, n)
 
 
+@known_signature
 class _ExponentialIntegral(torch.autograd.Function):
     generate_vmap_rule = True
 
@@ -222,6 +225,7 @@ def _large(u: Tensor, decay: Tensor, n: int) -> Tensor:
     return decay * scaled
 
 
+@known_signature
 class _ExponentialMoment(torch.autograd.Function):
     generate_vmap_rule = True
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physgen.known_signature import known_signature
+
 from .exponential_integral import horner
 
 __all__ = ["CLASS_CENTRES", "CLASS_EDGES", "campbell", "class_cosines", "verhoef", "volume_scattering"]
@@ -134,6 +136,7 @@ def class_cosines(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Ten
     return _cosines(CLASS_CENTRES, dtype, device)
 
 
+@known_signature
 class _Phase(torch.autograd.Function):
     """The root x in [0, pi] of ``x - a sin x - b/2 sin 2x = p``, with its derivatives by the implicit function."""
 

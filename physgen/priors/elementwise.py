@@ -6,12 +6,13 @@ alone: dx/dz = phi(z) / f(x). How x was found (a library outside torch, Newton s
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from physgen.known_signature import known_signature
 
 Slopes = Callable[..., Sequence[Callable[[], Tensor]]]
 
@@ -39,6 +40,7 @@ def elementwise(value: Callable[..., Tensor], slopes: Slopes, *inputs: Tensor | 
     return _Elementwise.apply(value, slopes, *(next(wide) if t else v for t, v in zip(tensors, inputs, strict=True)))
 
 
+@known_signature
 class _Elementwise(torch.autograd.Function):
     @staticmethod
     def forward(value: Callable[..., Tensor], slopes: Slopes, *inputs: Any) -> Tensor:
@@ -75,10 +77,6 @@ class _Elementwise(torch.autograd.Function):
                 v = v.reshape(len(v), *(1,) * (rank + 1 - v.ndim), *v.shape[1:])
             aligned.append(v)
         return elementwise(*aligned), 0
-
-
-# autograd reads the signature at every call, and making it takes longer than a thousand multiplications
-_Elementwise.forward.__signature__ = inspect.signature(_Elementwise.forward)  # type: ignore[attr-defined]
 
 
 def _slopes(ctx: Any) -> Sequence[Callable[[], Tensor]]:
