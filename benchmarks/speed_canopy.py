@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 
 from physgen.forward_models import Canopy, vegetation
+from physgen.problem import NUMBERS
 from physgen.rows import in_blocks
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -33,10 +34,11 @@ def rate(work: Callable[[], object], count: int) -> float:
     return count / best
 
 
-def physgen_rates(canopy: Canopy, rows: int) -> tuple[float, float]:
+def physgen_rates(canopy: Canopy) -> tuple[float, float]:
     """Canopies per second of the value, and of value and gradient."""
     x = vegetation(canopy).sample(CANOPIES, seed=1, dtype=torch.float32)
     conditions = {name: torch.full((CANOPIES,), value) for name, value in ANGLES.items()}
+    rows = NUMBERS // canopy.width
 
     def value() -> None:
         with torch.no_grad():
@@ -72,11 +74,11 @@ def main() -> None:
     peer = prosail_rate()
     print(f"{'':34s} {'canopies/s':>12s} {'/ prosail':>10s}")
     print(f"{'prosail, 2,101 wavelengths':34s} {peer:12,.0f} {1:10.1f}")
-    for label, canopy, rows in (
-        ("physgen, ten Sentinel-2 bands", Canopy(bands=BANDS), 1024),
-        ("physgen, 2,101 wavelengths", Canopy(sensor="full"), 128),
+    for label, canopy in (
+        ("physgen, ten Sentinel-2 bands", Canopy(bands=BANDS)),
+        ("physgen, 2,101 wavelengths", Canopy(sensor="full")),
     ):
-        value, gradient = physgen_rates(canopy, rows)
+        value, gradient = physgen_rates(canopy)
         print(f"{label:34s} {value:12,.0f} {value / peer:10.1f}")
         print(f"{'  with the gradient of all causes':34s} {gradient:12,.0f}   {value / gradient:.2f} times the value")
 

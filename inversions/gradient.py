@@ -9,7 +9,7 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from physgen.problem import VALUE_ROWS, Posterior
+from physgen.problem import Posterior
 
 _NO_MASS = 1e-9  # latents so far out that the prior holds less: a model may be undefined there
 
@@ -55,14 +55,14 @@ class Target:
     def value(self, z: Tensor, which: Tensor) -> Tensor:
         """Log density (R,) of rows z (R, k) of the observations `which` (R,)."""
         parts = []
-        for cut in torch.arange(len(z), device=z.device).split(VALUE_ROWS):
+        for cut in torch.arange(len(z), device=z.device).split(self.posterior.problem.value_rows):
             parts.append(self._clean(self.posterior.select(which[cut]).log_prob(z[cut]), z[cut], which[cut]))
         return torch.cat(parts)
 
     def slope(self, z: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         """Log density (R,) and its gradient (R, k)."""
         values, gradients = [], []
-        for cut in torch.arange(len(z), device=z.device).split(VALUE_ROWS):
+        for cut in torch.arange(len(z), device=z.device).split(self.posterior.problem.value_rows):
             with torch.enable_grad():
                 leaf = z[cut].detach().requires_grad_(True)
                 value = self.posterior.select(which[cut]).log_prob(leaf)

@@ -21,6 +21,7 @@ from .status import Status
 # rows of an evaluation that stay in the cache, and are enough to outweigh what each operation costs by itself
 VALUE_ROWS = 1024
 JACOBIAN_ROWS = 512
+NUMBERS = 72 * VALUE_ROWS  # that an operation may hold, for the same reason
 PRIOR_JACOBIAN_ROWS = 2048
 DECODE_ROWS = 16384
 
@@ -29,8 +30,8 @@ class ForwardModel(Protocol):
     """Any callable ``(x, **conditions) -> prediction``, noise-free: a function, a `torch.nn.Module`, a plug-in.
 
     Optional attributes, used when present: ``causes``, ``conditions`` and ``observables`` (each a `Space`),
-    ``jacobian(x, **conditions)`` returning (prediction, d prediction / d x), and ``differentiable`` (False for a
-    black box).
+    ``jacobian(x, **conditions)`` returning (prediction, d prediction / d x), ``differentiable`` (False: a black box),
+    and ``width``, the numbers that its operations hold for each row, where they are many (wavelengths, say).
     """
 
     def __call__(self, x: Tensor, /, **conditions: Tensor) -> Tensor:
@@ -98,6 +99,16 @@ class Problem:
     def differentiable(self) -> bool:
         """Whether gradients pass through the forward model."""
         return getattr(self.forward, "differentiable", True)
+
+    @property
+    def value_rows(self) -> int:
+        """Rows that are evaluated at once."""
+        return _rows(VALUE_ROWS, self.forward)
+
+    @property
+    def jacobian_rows(self) -> int:
+        """Rows that are linearised at once."""
+        return _rows(JACOBIAN_ROWS, self.forward)
 
     @property
     def observables(self) -> Space | None:
@@ -176,6 +187,10 @@ class Problem:
                 _check_range(b, float(value.min()), float(value.max()))
 
 
+def _rows(most: int, forward: ForwardModel) -> int:
+    return min(most, max(8, NUMBERS * most // VALUE_ROWS // getattr(forward, "width", 1)))
+
+
 @dataclass(frozen=True, eq=False)
 class Posterior:
     """Unnormalised p(z | y), batched over observations; made by `Problem.condition`.
@@ -243,7 +258,7 @@ class Posterior:
         """Noise-free predictions ``(*draws, *batch, m')`` of causes ``(*draws, *batch, n)``."""
         lead = x.shape[:-1]
         rows, conditions = x.reshape(-1, x.shape[-1]), self._rows(lead)
-        size = len(rows) if torch.is_grad_enabled() and x.requires_grad else VALUE_ROWS
+        size = len(rows) if torch.is_grad_enabled() and x.requires_grad else self.problem.value_rows
         (prediction,) = in_blocks(lambda x, conditions: (self._forward(x, conditions),), rows, conditions, size)
         return prediction.reshape(*lead, -1)
 
@@ -277,7 +292,7 @@ class Posterior:
 
         rows, conditions = z.reshape(-1, z.shape[-1]), self._rows(lead)
         x, by_z = in_blocks(prior, rows, conditions, PRIOR_JACOBIAN_ROWS)
-        prediction, by_x = in_blocks(forward, x, conditions, JACOBIAN_ROWS)
+        prediction, by_x = in_blocks(forward, x, conditions, self.problem.jacobian_rows)
         slopes = product(by_x, by_z)
         return prediction.reshape(*lead, -1), slopes.reshape(*lead, *slopes.shape[1:])
 

@@ -124,6 +124,11 @@ class Canopy:
         block = Block("reflectance", "1", (-0.2, 1.5), "surface reflectance", shape, dims, labels)
         return Space(block)
 
+    @property
+    def width(self) -> int:
+        """Wavelengths that are computed."""
+        return self._quadrature.wavelengths.numel()
+
     def __call__(
         self,
         x: Tensor,

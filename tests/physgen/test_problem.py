@@ -13,7 +13,7 @@ from torch import Tensor
 from physgen.black_box import blackbox
 from physgen.noise import Noise
 from physgen.priors import Prior
-from physgen.problem import JACOBIAN_ROWS, VALUE_ROWS, Problem
+from physgen.problem import JACOBIAN_ROWS, NUMBERS, VALUE_ROWS, Problem
 from physgen.random import normal, single_stream
 from physgen.space import Block, Space
 from physgen.status import Status
@@ -100,6 +100,22 @@ def test_blocks_do_not_change_the_answer(rows: int) -> None:
     z = normal((rows, 2), single_stream(), seed=0)
     one = torch.stack([posterior.select(slice(i, i + 1)).log_prob(z[i : i + 1])[0] for i in (0, rows // 2, rows - 1)])
     torch.testing.assert_close(posterior.log_prob(z)[[0, rows // 2, rows - 1]], one, rtol=1e-13, atol=0)
+
+
+def test_wide_rows_come_in_small_blocks() -> None:
+    seen = []
+
+    class Wide:
+        width = NUMBERS // 32
+
+        def __call__(self, x: Tensor) -> Tensor:
+            seen.append(len(x))
+            return x @ SLOPE.T
+
+    problem = Problem(Wide(), Linear(), White())
+    problem.condition(torch.zeros(3)).log_prob(normal((70, 2), single_stream(), seed=0))
+    assert seen == [32, 32, 6]
+    assert (problem.value_rows, problem.jacobian_rows) == (32, 16)
 
 
 def test_gradient_passes_through_log_prob() -> None:
