@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,25 +43,13 @@ class Schedule:
         What an answer must reach to be trusted.
     """
 
-    draws: tuple[int, ...] = (200, 300, 700, 800)
+    draws: tuple[int, ...] = (200, 300, 500, 700)
     components: int = 8
     defence: float = 0.03
     stop_ess: float = 200.0
     stop_share: float = 0.7
     accept_ess: float = 100.0
     accept_k_hat: float = 0.7
-
-    @property
-    def steps(self) -> list[tuple[int, int]]:
-        """(number of the round, new draws): the later rounds are taken in instalments, since many need but a part.
-
-        Half at first, that the agreement of the rounds means something, then a quarter and a quarter.
-        """
-        out = []
-        for number, size in enumerate(self.draws):
-            half, quarter = size - size // 2, size // 4
-            out += [(number, n) for n in ((size,) if number < 2 else (half, quarter, size - half - quarter)) if n]
-        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,24 +114,24 @@ def sample_posterior(
     proposals = [around(mean, covariance, share, schedule.defence)]
     z, target = mean.new_empty(total, 0, k), mean.new_empty(total, 0)
     densities: list[Tensor] = []  # of all draws under each proposal
-    counts: list[int] = []  # draws of each proposal
-    steps = schedule.steps
-    for step, (number, size) in enumerate(steps):
-        if number == len(counts):  # a new round
-            densities, counts = [*densities, proposals[-1].log_prob(z)], [*counts, 0]
-        new = _propose(proposals[-1], index[active], size, k, seed, step)
-        counts[-1] += size
+    for number, size in enumerate(schedule.draws):
+        densities.append(proposals[-1].log_prob(z))
+        new = _propose(proposals[-1], index[active], size, k, seed, number)
         z = torch.cat([z, new], dim=1)
         target = torch.cat([target, _log_target(posterior.select(active), new)], dim=1)
         densities = [torch.cat([d, q.log_prob(new)], 1) for d, q in zip(densities, proposals, strict=True)]
-        log_weight = target - _log_mixture(densities, counts)
+        log_weight = target - _log_mixture(densities, schedule.draws[: number + 1])
         smooth, k_hat = pareto_smooth(log_weight.mT)
         weight = smooth.mT.exp().contiguous()
         ess = effective(weight)
-        agree = moments(z[:, -counts[-1] :], log_weight[:, -counts[-1] :]).agrees(previous)
+        agree = moments(z[:, -size:], log_weight[:, -size:]).agrees(previous)
         status = judge(log_weight, k_hat, ess, agree, schedule)
         enough = (_typical_ess(weight) >= schedule.stop_ess) | (ess >= schedule.stop_share * z.shape[1])
-        finished = (enough & (status == Status.TRUSTED)) | (status == Status.MODEL_UNDEFINED) | (step == len(steps) - 1)
+        finished = (
+            (enough & (status == Status.TRUSTED))
+            | (status == Status.MODEL_UNDEFINED)
+            | (number == len(schedule.draws) - 1)
+        )
         rows = torch.nonzero(finished).squeeze(-1)
         if rows.numel():
             at = active[rows]
@@ -157,10 +146,8 @@ def sample_posterior(
         active, z, target = active[rest], z[rest], target[rest]
         proposals = [p.select(rest) for p in proposals]
         densities = [d[rest] for d in densities]
-        previous = Moments(previous.mean[rest], previous.sd[rest], previous.ess[rest])
-        if steps[step + 1][0] > number:
-            previous = moments(z, log_weight[rest])
-            proposals.append(_linearised(posterior.select(active), z, _tempered(log_weight[rest]), schedule))
+        previous = moments(z, log_weight[rest])
+        proposals.append(_linearised(posterior.select(active), z, _tempered(log_weight[rest]), schedule))
     return out
 
 
@@ -204,7 +191,7 @@ def _log_target(posterior: Posterior, z: Tensor) -> Tensor:
     return posterior.log_prob(z.transpose(0, 1)).mT
 
 
-def _log_mixture(densities: list[Tensor], counts: list[int]) -> Tensor:
+def _log_mixture(densities: list[Tensor], counts: Sequence[int]) -> Tensor:
     """Log density (B, S) of the mixture of all proposals used, each by its number of draws."""
     return log_sum_exp([d + math.log(n / sum(counts)) for d, n in zip(densities, counts, strict=True)])
 

@@ -36,7 +36,7 @@ class OptimalEstimation:
     draws : int
         Posterior draws kept for each observation.
     round_draws : tuple of int
-        Importance draws of each round, at most: from the third on they are taken in instalments.
+        Importance draws of each round, at most.
     iterations : int
         Linearisations at most.
     tolerance : float
@@ -57,7 +57,7 @@ class OptimalEstimation:
     """
 
     draws: int = 200
-    round_draws: tuple[int, ...] = (200, 300, 700, 800)
+    round_draws: tuple[int, ...] = (200, 300, 500, 700)
     iterations: int = 25
     tolerance: float = 1e-2
     restarts: int = 2

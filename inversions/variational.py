@@ -223,7 +223,7 @@ class Variational:
         share = torch.softmax(torch.where(torch.isfinite(logs).any(1, keepdim=True), logs, 0.0), 1)
         whitens = type(target.posterior.problem.noise).whiten is not Noise.whiten
         first = max(200, self.draws)
-        rounds = (first, 300, 700, 800) if whitens else (max(1000, first),)  # later rounds linearise anew
+        rounds = (first, *Schedule().draws[1:]) if whitens else (max(1000, first),)  # later rounds linearise anew
         weighted = sample_posterior(
             target.posterior,
             torch.stack([hill.mean for hill in hills], 1),
