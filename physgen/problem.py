@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -300,13 +301,30 @@ class Posterior:
         return self.problem.prior.decode(rows, **self.problem.prior_takes.pick(conditions))
 
     def _forward(self, x: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
-        prediction = self.problem.forward(x, **self.problem.forward_takes.pick(conditions))
+        try:
+            prediction = self.problem.forward(x, **self.problem.forward_takes.pick(conditions))
+        except (torch.linalg.LinAlgError, np.linalg.LinAlgError):
+            return self._row_by_row(x, conditions)
         if prediction.shape[:-1] != x.shape[:-1]:
             raise ValueError(
                 f"The forward model returned the shape {tuple(prediction.shape)} for causes {tuple(x.shape)}. "
                 "It must keep every axis but the last."
             )
         return prediction
+
+    def _row_by_row(self, x: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+        """Predictions of rows of which some cannot be factorised: the model is undefined there, and there alone.
+
+        A Cholesky factorisation of a batch fails as a whole. Halves that do not fail are evaluated at once.
+        """
+        if len(x) == 1:
+            centre = self.problem.prior.decode(
+                x.new_zeros(1, self.problem.prior.latent_dim), **self.problem.prior_takes.pick(conditions)
+            )
+            width = self.problem.forward(centre, **self.problem.forward_takes.pick(conditions)).shape[-1]
+            return (torch.nan * x.sum(-1, keepdim=True)).expand(-1, width)
+        halves = (slice(0, len(x) // 2), slice(len(x) // 2, None))
+        return torch.cat([self._forward(x[h], {k: v[h] for k, v in conditions.items()}) for h in halves])
 
     def _rows(self, lead: tuple[int, ...]) -> dict[str, Tensor]:
         """Every condition, repeated over the draws, on one axis."""

@@ -118,6 +118,24 @@ def test_wide_rows_come_in_small_blocks() -> None:
     assert (problem.value_rows, problem.jacobian_rows) == (32, 16)
 
 
+def test_rows_that_cannot_be_factorised_are_undefined() -> None:
+    """A Cholesky factorisation raises for the whole batch."""
+
+    def model(x: Tensor) -> Tensor:
+        return torch.linalg.cholesky(x[..., :1, None] * torch.eye(2, dtype=x.dtype))[..., 0] * x[..., 1:]
+
+    posterior = Problem(model, Linear(), White()).condition(torch.zeros(2))
+    z = normal((9, 2), single_stream(), seed=3).requires_grad_(True)
+    x, prediction = posterior.predict(z)
+    bad = x[:, 0] <= 0
+    assert 0 < int(bad.sum()) < 9
+    assert torch.equal(torch.isnan(prediction).any(-1), bad)
+    torch.testing.assert_close(prediction[~bad, 0], (x[:, 0].sqrt() * x[:, 1])[~bad])
+    (gradient,) = torch.autograd.grad(prediction[~bad].sum(), z)
+    assert bool(torch.isfinite(gradient[~bad]).all())
+    assert bool(torch.isnan(posterior.log_prob(z[bad].detach())).all())
+
+
 def test_gradient_passes_through_log_prob() -> None:
     y, z = normal((4, 3), single_stream(), seed=1), normal((4, 2), single_stream(), seed=0).requires_grad_(True)
     PROBLEM.condition(y, factor=1.0).log_prob(z).sum().backward()
