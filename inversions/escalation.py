@@ -78,6 +78,8 @@ def _write(out: dict[str, Tensor], rows: Tensor, result: Result, number: int) ->
     """Put a result into some rows of the answer."""
     found = {**result.stats, "status": result.status, "answered_by": torch.full_like(result.status, number)}
     found["samples"] = evenly(result.samples, *out["samples"].shape[1:3])
+    if "ess" in found:
+        found["ess"] = found["ess"].clamp(max=float(out["samples"].shape[1:3].numel()))  # of those that are kept
     for name, value in out.items():
         if name in found:
             value[rows] = found[name].to(value.dtype)

@@ -16,6 +16,7 @@ from physgen.status import Status
 
 from .batched import Layout, invert
 from .escalation import escalate
+from .optimal_estimation import OptimalEstimation
 from .suggestion import DENSE, NEEDS, Facts, method_class, suggest
 
 _OWN_DRAWS = ("OptimalEstimation", "NestedLaplace", "Variational", "Grid", "LookupTable")  # one chain, draws at will
@@ -32,7 +33,8 @@ class Auto:
     Parameters
     ----------
     draws : int
-        Posterior draws kept for each observation, evenly spread over the chains of the method.
+        Posterior draws kept for each observation, evenly spread over the chains of the method. Importance sampling goes
+        on until that many are effective: for thousands of pixels, 200 may do.
     methods : tuple of str, optional
         Class names, to be asked in this order instead, at their default settings.
     chunk : int
@@ -44,7 +46,7 @@ class Auto:
         If a setting is out of range, or a method unknown.
     """
 
-    draws: int = 400
+    draws: int = 1000
     methods: tuple[str, ...] | None = None
     chunk: int = 512
 
@@ -113,6 +115,10 @@ def _make(name: str, draws: int, facts: Facts) -> Any:
     if method is None:
         raise ValueError(f"Unknown method {name!r}. Give one of {', '.join(NEEDS)}.")
     settings: dict[str, Any] = {"draws": draws} if name in _OWN_DRAWS else {}
+    if name == "OptimalEstimation" and draws > OptimalEstimation.draws:
+        times = draws / OptimalEstimation.draws
+        settings["round_draws"] = tuple(round(times * size) for size in OptimalEstimation.round_draws)
+        settings["stop_ess"] = float(draws)
     if name == "SliceSampler" and facts.latents > DENSE:
         settings["precondition"] = False
     if name == "Variational" and not facts.whitening:

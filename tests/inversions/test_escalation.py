@@ -55,7 +55,7 @@ def test_each_method_sees_what_is_left_under_its_own_conditions():
     assert first.seen == second.seen == [([7, 9], [0.0, 2.0])]
     assert third.seen == []
     assert out["status"].tolist() == [0, 0, 0]
-    assert out["ess"].tolist() == [7.0, 0.0, 209.0]
+    assert out["ess"].tolist() == [4.0, 0.0, 4.0]  # it cannot exceed the number of draws that are kept
     assert out["samples"][:, 0, 0, 0].nan_to_num(-1).tolist() == [7.0, -1.0, 209.0]
     assert out["answered_by"].tolist() == [0, 1, 0]  # a method that no table names
     # what the method does not know is blank, the others' is kept
