@@ -20,11 +20,10 @@ from physgen.status import Status
 
 from .adaptive_importance import Schedule
 from .amortised_correction import corrected
-from .amortised_escalation import NAMES, applicable
 from .amortised_network import Embedded, Features, PosteriorNetwork
 from .amortised_training import STAGE, Trained, flat_conditions, learn, witnesses
 from .batched import Layout, invert
-from .escalation import code, escalate
+from .escalation import EXACT, applicable, code, escalate
 from .inversion import prepare
 
 _HELD_OUT = 0.05  # share of the simulations that decides when to stop
@@ -113,9 +112,9 @@ class Amortised:
             if getattr(self, name) < lowest:
                 raise ValueError(f"Invalid {name} {getattr(self, name)}. Must be at least {lowest}.")
         self._training()
-        unknown = [name for name in self.escalation if name not in NAMES]
+        unknown = [name for name in self.escalation if name not in EXACT]
         if unknown:
-            raise ValueError(f"Unknown method {unknown[0]!r} of the escalation. Give some of {', '.join(NAMES)}.")
+            raise ValueError(f"Unknown method {unknown[0]!r} of the escalation. Give some of {', '.join(EXACT)}.")
         if not 0 < self.defence <= 0.5:
             raise ValueError(f"Invalid defence {self.defence}. Must be above 0 and at most 0.5.")
         if not self.accept_ess > 0 or not self.accept_k_hat > 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import emcee
@@ -16,13 +15,12 @@ from torch import Tensor
 
 from physgen.diagnostics.convergence import autocorrelation_time, ess_bulk, rhat
 from physgen.problem import Posterior, Problem, log_normal
-from physgen.progress import advancing
+from physgen.progress import Progress
 from physgen.random import normal, uniform
 from physgen.result import Result
 from physgen.status import Status
 
-from .batched import Layout
-from .inversion import conclude, prepare
+from .batched import Layout, invert
 
 # emcee 3.1.6 also has a snooker move, but its distribution is not the target's: for seven standard normals it finds a
 # variance of 0.64 (the direction is not normalised, the Jacobian's power is halved)
@@ -114,7 +112,7 @@ class Ensemble:
         conditions: Mapping[str, Any] | None = None,
         seed: int = 0,
         index: Any = None,
-        progress: bool | Callable[[int, int], None] = False,
+        progress: Progress = False,
     ) -> Result:
         """Invert observations ``(*batch, m)``; see `physgen.inversions.inversion.Inversion`.
 
@@ -128,21 +126,19 @@ class Ensemble:
             If observations or conditions are of the wrong shape, names or range, or there are too few walkers or
             steps for the problem.
         """
-        started = datetime.now(UTC)
-        whole, screen, index = prepare(problem, y, conditions, index)
-        walkers = self._walkers(problem.prior.latent_dim)
-        flat, count = whole.flatten(), len(screen)
-        chain = 2 * self._first(walkers) // self.thin * walkers * problem.prior.latent_dim
-        held = Layout(self.chains, self.draws, {"latent_covariance": ("k", "k")}, shared=chain)
-        held.fitting_chunk(type(self).__name__, flat, count, 1)
-        out = self._blank(flat, screen)
-        with torch.no_grad(), advancing(progress, count) as advance:
-            for i in range(count):
-                if screen[i] == Status.TRUSTED:
-                    for name, value in self._invert(flat.select(i), walkers, seed, index[i].cpu()).items():
-                        out[name][i] = value
-                advance(1)
-        return self._result(whole, out, seed, started)
+        walkers, k = self._walkers(problem.prior.latent_dim), problem.prior.latent_dim
+
+        def answer(posterior: Posterior, index: Tensor, advance: Callable[[int], None]) -> dict[str, Tensor]:
+            out = self._invert(posterior.select(0), walkers, seed, index[0].cpu())
+            advance(1)
+            return {name: torch.as_tensor(value)[None] for name, value in out.items()}
+
+        statistics: dict[str, tuple[int | str, ...]] = {"latent_mean": ("k",), "latent_covariance": ("k", "k")}
+        statistics |= dict.fromkeys(("rhat", "ess", "autocorrelation_time", "acceptance_fraction"), ())
+        chain = 2 * self._first(walkers) // self.thin * walkers * k
+        layout = Layout(self.chains, self.draws, statistics, ("steps", "nonfinite"), shared=chain)
+        settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": 1}
+        return invert(self, problem, y, answer, layout, **settings)
 
     def _walkers(self, k: int) -> int:
         walkers = self.walkers or math.ceil(max(64, 4 * k) / self.chains) * self.chains
@@ -163,14 +159,6 @@ class Ensemble:
     def _least(self, walkers: int) -> int:
         """Steps after burn-in that hold the draws, none of them twice."""
         return self.thin * max(8, math.ceil(self.draws * self.chains / walkers))
-
-    def _blank(self, posterior: Posterior, screen: Tensor) -> dict[str, Tensor]:
-        k, n = posterior.problem.prior.latent_dim, posterior.problem.prior.causes.size
-        shapes: dict[str, tuple[int, ...]] = {"samples": (self.chains, self.draws, n)}
-        shapes |= dict.fromkeys(("rhat", "ess", "autocorrelation_time", "acceptance_fraction"), ())
-        shapes |= {"latent_mean": (k,), "latent_covariance": (k, k)}
-        out = {name: posterior.y.new_full((len(screen), *shape), torch.nan) for name, shape in shapes.items()}
-        return out | {"steps": torch.zeros_like(screen), "nonfinite": torch.zeros_like(screen), "status": screen}
 
     def _invert(self, posterior: Posterior, walkers: int, seed: int, index: Tensor) -> dict[str, Any]:
         """Everything about one observation, by name."""
@@ -240,12 +228,6 @@ class Ensemble:
         step = ((i + 0.5) * steps / draws).astype(int)
         walker = (i % (walkers // self.chains)) * self.chains + np.arange(self.chains)[:, None]
         return posterior.decode(torch.from_numpy(kept[step, walker]).to(posterior.y))
-
-    def _result(self, posterior: Posterior, stats: dict[str, Tensor], seed: int, started: datetime) -> Result:
-        batch = posterior.batch
-        stats = {name: v.reshape((*batch, *v.shape[1:])) for name, v in stats.items()}
-        samples = stats.pop("samples").movedim((len(batch), len(batch) + 1), (0, 1))
-        return conclude(self, posterior, samples, stats, seed=seed, started=started)
 
 
 class _Target:

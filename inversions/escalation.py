@@ -10,9 +10,14 @@ from torch import Tensor
 
 from physgen.diagnostics.resampling import evenly
 from physgen.method_codes import CODES
-from physgen.problem import Posterior
+from physgen.problem import Posterior, Problem
 from physgen.result import Result
 from physgen.status import Status
+
+from .suggestion import NEEDS, Facts, method_class
+
+EXACT = ("OptimalEstimation", "Hamiltonian", "NUTS", "SliceSampler", "TemperedSMC", "Ensemble")
+"""Methods that may be asked where a learned posterior is not to be trusted."""
 
 _FINAL = (  # another method would meet the same
     Status.TRUSTED,
@@ -27,6 +32,12 @@ _FINAL = (  # another method would meet the same
 def code(method: Any) -> int:
     """The number of an inversion in `CODES`; 0 for one that a plug-in brings."""
     return CODES.get(type(method).__name__, 0)
+
+
+def applicable(names: Sequence[str], problem: Problem) -> list[Any]:
+    """Those of the named methods that can answer a problem, at their default settings, in the order of the names."""
+    facts = Facts.of(problem)
+    return [made() for name in names if not NEEDS[name].lacks(facts) and (made := method_class(name))]
 
 
 def answered_by(result: Result) -> list[str]:

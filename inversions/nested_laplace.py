@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -15,13 +14,13 @@ from physgen.diagnostics.psis import pareto_smooth
 from physgen.diagnostics.resampling import systematic
 from physgen.noise import Noise
 from physgen.problem import Posterior, Problem
-from physgen.progress import advancing
+from physgen.progress import Progress
 from physgen.random import normal, uniform
 from physgen.result import Result
 from physgen.small_matrices import triangular_inverse
 from physgen.status import Status
 
-from .batched import Layout
+from .batched import Layout, invert
 from .conditional_laplace import (
     HyperLattice,
     Node,
@@ -33,7 +32,6 @@ from .conditional_laplace import (
     order_of,
     precision_factor,
 )
-from .inversion import conclude, prepare
 from .laplace_mixture import Component, Drawn, Part, anneal, share_out, spread
 from .mode_search import chi2
 from .mode_transfer import transferred
@@ -130,7 +128,7 @@ class NestedLaplace:
         conditions: Mapping[str, Any] | None = None,
         seed: int = 0,
         index: Any = None,
-        progress: bool | Callable[[int, int], None] = False,
+        progress: Progress = False,
     ) -> Result:
         """Invert observations ``(*batch, m)``; see `physgen.inversions.inversion.Inversion`.
 
@@ -153,17 +151,21 @@ class NestedLaplace:
                 "Use Hamiltonian, or SliceSampler, which needs no gradient either."
             )
         places = self._places(problem)
-        started = datetime.now(UTC)
-        whole, screen, index = prepare(problem, y, conditions, index)
-        flat, count, parts = whole.flatten(), len(screen), []
-        matrix: dict[str, tuple[int | str, ...]] = {"latent_covariance": ("k", "k")} if self.covariance else {}
-        held = Layout(1, self.draws, matrix, states=self.proposals)
-        chunk = held.fitting_chunk(type(self).__name__, flat, count, self.chunk)
-        with torch.no_grad(), advancing(progress, count) as advance:
-            for start in range(0, count, chunk):
-                cut = slice(start, min(start + chunk, count))
-                parts.append(self._invert(flat.select(cut), screen[cut], places, seed, index[cut], advance))
-        return self._result(whole, parts, seed, started)
+
+        def answer(posterior: Posterior, index: Tensor, advance: Callable[[int], None]) -> dict[str, Tensor]:
+            return _Chunk(self, posterior, places, seed, index).answer(advance)
+
+        settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": self.chunk}
+        return invert(self, problem, y, answer, self._layout(len(places)), **settings)
+
+    def _layout(self, hyper: int) -> Layout:
+        statistics: dict[str, tuple[int | str, ...]] = dict.fromkeys(
+            ("dofs", "chi2", "k_hat", "ess", "log_evidence"), ()
+        )
+        statistics |= {"latent_mean": ("k",)}
+        statistics |= {"hyper": (self.draws, hyper)} if hyper else {}
+        statistics |= {"latent_covariance": ("k", "k")} if self.covariance else {}
+        return Layout(1, self.draws, statistics, ("measured", "nodes"), states=self.proposals)
 
     def _places(self, problem: Problem) -> tuple[int, ...]:
         prior = problem.prior
@@ -181,42 +183,6 @@ class NestedLaplace:
         if len(set(places)) < len(places) or not all(0 <= i < prior.latent_dim for i in places):
             raise ValueError(f"Invalid hyper_latents {places}. Give different places from 0 to {prior.latent_dim - 1}.")
         return places
-
-    def _invert(
-        self,
-        posterior: Posterior,
-        screen: Tensor,
-        places: tuple[int, ...],
-        seed: int,
-        index: Tensor,
-        advance: Callable[[int], None],
-    ) -> dict[str, Tensor]:
-        """Everything about one chunk, by name; observations that the screen refuses stay NaN."""
-        out = self._blank(posterior, screen, len(places))
-        good = torch.nonzero(screen == Status.TRUSTED).squeeze(-1)
-        advance(len(screen) - len(good))
-        if len(good):
-            chunk = _Chunk(self, posterior.select(good), places, seed, index[good])
-            for name, value in chunk.answer(advance).items():
-                out[name][good] = value
-        return out
-
-    def _blank(self, posterior: Posterior, screen: Tensor, hyper: int) -> dict[str, Tensor]:
-        k, n = posterior.problem.prior.latent_dim, posterior.problem.prior.causes.size
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("dofs", "chi2", "k_hat", "ess", "log_evidence"), ())
-        shapes |= {"samples": (self.draws, n), "latent_mean": (k,), "hyper": (self.draws, hyper)}
-        shapes |= {"latent_covariance": (k, k)} if self.covariance else {}
-        shapes = shapes if hyper else {name: shape for name, shape in shapes.items() if name != "hyper"}
-        out = {name: posterior.y.new_full((len(screen), *shape), torch.nan) for name, shape in shapes.items()}
-        out |= {name: torch.zeros_like(screen) for name in ("measured", "nodes")}
-        return out | {"status": screen.clone()}
-
-    def _result(self, posterior: Posterior, parts: list[dict[str, Tensor]], seed: int, started: datetime) -> Result:
-        batch = posterior.batch
-        joint = {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
-        joint = {name: v.reshape((*batch, *v.shape[1:])) for name, v in joint.items()}
-        samples = joint.pop("samples").movedim(len(batch), 0)[None]
-        return conclude(self, posterior, samples, joint, seed=seed, started=started)
 
 
 class _Chunk:
@@ -389,7 +355,7 @@ class _Chunk:
         """Draws of causes and hyper-parameters by systematic resampling."""
         count = self.settings.draws
         pick = systematic(weight, count, self.index, seed=self.seed, stages=(_PICK, _ORDER))[..., None]
-        out = {"samples": drawn.x.gather(1, pick.expand(-1, -1, drawn.x.shape[-1]))}
+        out = {"samples": drawn.x.gather(1, pick.expand(-1, -1, drawn.x.shape[-1]))[:, None]}
         if not self.places:
             return out
         hyper = drawn.hyper.gather(1, pick.expand(-1, -1, len(self.places)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,16 +12,20 @@ from torch import Tensor
 
 from physgen.noise import Noise
 from physgen.problem import Posterior, Problem
-from physgen.progress import advancing
+from physgen.progress import Progress
 from physgen.result import Result
 from physgen.status import Status
 
 from .adaptive_importance import Schedule, Weighted, sample_posterior
-from .inversion import conclude, prepare
+from .batched import Layout, invert
 from .levenberg_marquardt import laplace_statistics
 from .mode_search import Found, Search, chi2, climb_higher, find_modes
 
 _DRAW_ROWS = 512  # observations whose importance draws are held at once
+_STATISTICS: Mapping[str, tuple[int | str, ...]] = MappingProxyType(
+    dict.fromkeys(("dofs", "information_content", "chi2", "k_hat", "ess", "log_evidence"), ())
+    | {"latent_mean": ("k",), "latent_covariance": ("k", "k"), "averaging_kernel": ("k", "k")}
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class OptimalEstimation:
         conditions: Mapping[str, Any] | None = None,
         seed: int = 0,
         index: Any = None,
-        progress: bool | Callable[[int, int], None] = False,
+        progress: Progress = False,
     ) -> Result:
         """Invert observations ``(*batch, m)``; see `physgen.inversions.inversion.Inversion`.
 
@@ -113,37 +117,13 @@ class OptimalEstimation:
                 f"OptimalEstimation needs a noise with whiten, and {type(problem.noise).__name__} has none. "
                 "Use Hamiltonian, or SliceSampler, which needs no gradient either."
             )
-        started = datetime.now(UTC)
-        whole, screen, index = prepare(problem, y, conditions, index)
-        flat, count, parts = whole.flatten(), len(screen), []
-        with torch.no_grad(), advancing(progress, count) as advance:
-            for start in range(0, count, self.chunk):
-                cut = slice(start, min(start + self.chunk, count))
-                parts.append(self._invert(flat.select(cut), screen[cut], seed, index[cut], advance))
-        return self._result(whole, parts, seed, started)
 
-    def _invert(
-        self, posterior: Posterior, screen: Tensor, seed: int, index: Tensor, advance: Callable[[int], None]
-    ) -> dict[str, Tensor]:
-        """Everything about one chunk, by name; observations that the screen refuses stay NaN."""
-        out = self._blank(posterior, screen)
-        good = torch.nonzero(screen == Status.TRUSTED).squeeze(-1)
-        advance(len(screen) - len(good))
-        if len(good):
-            for name, value in self._answer(posterior.select(good), seed, index[good], advance).items():
-                out[name][good] = value
-        return out
+        def answer(posterior: Posterior, index: Tensor, advance: Callable[[int], None]) -> dict[str, Tensor]:
+            return self._answer(posterior, seed, index, advance)
 
-    def _blank(self, posterior: Posterior, screen: Tensor) -> dict[str, Tensor]:
-        k, n = posterior.problem.prior.latent_dim, posterior.problem.prior.causes.size
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
-            ("dofs", "information_content", "chi2", "k_hat", "ess", "log_evidence"), ()
-        )
-        shapes |= {"samples": (self.draws, n), "latent_mean": (k,)}
-        shapes |= {"latent_covariance": (k, k), "averaging_kernel": (k, k)}
-        out = {name: posterior.y.new_full((len(screen), *shape), torch.nan) for name, shape in shapes.items()}
-        out |= {name: torch.zeros_like(screen) for name in ("measured", "rounds", "iterations")}
-        return out | {"status": screen.clone()}
+        layout = Layout(1, self.draws, _STATISTICS, ("measured", "rounds", "iterations"), states=sum(self.round_draws))
+        settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": self.chunk}
+        return invert(self, problem, y, answer, layout, **settings)
 
     def _answer(
         self, posterior: Posterior, seed: int, index: Tensor, advance: Callable[[int], None]
@@ -162,7 +142,7 @@ class OptimalEstimation:
         return {
             **weighted,
             **laplace_statistics(modes.information),
-            "samples": samples,
+            "samples": samples[:, None],
             "status": status,
             "latent_mean": modes.z,
             "chi2": chi2(posterior, modes.z),
@@ -199,10 +179,3 @@ class OptimalEstimation:
             advance(len(own))
         names = (f.name for f in fields(Weighted))
         return {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
-
-    def _result(self, posterior: Posterior, parts: list[dict[str, Tensor]], seed: int, started: datetime) -> Result:
-        batch = posterior.batch
-        joined = {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
-        joined = {name: v.reshape((*batch, *v.shape[1:])) for name, v in joined.items()}
-        samples = joined.pop("samples").movedim(len(batch), 0)[None]
-        return conclude(self, posterior, samples, joined, seed=seed, started=started)

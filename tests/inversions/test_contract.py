@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -255,6 +256,25 @@ def test_progress_counts_every_observation(method):
     assert seen[-1] == (5, 5)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert {total for _, total in seen} == {5}
+
+
+def test_what_is_done_is_kept_after_an_interruption(method):
+    if hasattr(method, "chunk"):
+        method = replace(method, chunk=2)
+    y = simulate(5)
+    whole = method(PROBLEM, y, conditions=USUAL, seed=1)
+
+    def interrupt(done, total):
+        if done > 3:
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="Interrupted"):
+        part = method(PROBLEM, y, conditions=USUAL, seed=1, progress=interrupt)
+    left = part.status == Status.INTERRUPTED
+    assert left.tolist() in ([False, False, True, True, True], [False, False, False, True, True])
+    assert torch.equal(part.samples[:, :, ~left], whole.samples[:, :, ~left])
+    assert torch.equal(part.status[~left], whole.status[~left])
+    assert bool(torch.isnan(part.samples[:, :, left]).all())
 
 
 def test_settings_make_the_same_method_again(method):
