@@ -36,8 +36,8 @@ $(STAMP):
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/physgen invert examples/quartz_sections.toml --out $(OUT)
-	$(BIN)/physgen invert examples/forest_plots.toml --out $(OUT)
+	$(BIN)/physgen invert examples/stereology/quartz_sections.toml --out $(OUT)
+	$(BIN)/physgen invert examples/canopy/forest_plots.toml --out $(OUT)
 	@echo "The posteriors and their pictures are in $(abspath $(OUT)):" && ls -l $(OUT)
 	$(BIN)/physgen report $(OUT)/quartz_posterior.nc
 	$(BIN)/physgen report $(OUT)/posterior.nc

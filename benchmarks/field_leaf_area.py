@@ -4,7 +4,7 @@
 
 CSV holds Sentinel-2 pixels before and after each visit to a field, with angles and leaf area (collected by Zérah et al.
 2024 for prosailvae, no licence: no part of physgen). Forward model, prior and noise are those of a recipe, by default
-``examples/forest_plots.toml``: nothing here is fitted to the fields.
+``examples/canopy/forest_plots.toml``: nothing here is fitted to the fields.
 
 Rows: the satellite within three days of the visit. A field that was seen twice (before and after the visit, or in the
 overlap of two tiles) counts once, with the pixel nearest in time and, of equally near ones, the first in the file.
@@ -48,7 +48,7 @@ Row = dict[str, str]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 0 if the RMSE is below the published one."""
-    recipe = Path(__file__).parent.parent / "examples" / "forest_plots.toml"
+    recipe = Path(__file__).parent.parent / "examples" / "canopy" / "forest_plots.toml"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("csv", type=Path, help="pixels and field measurements")
     parser.add_argument("--recipe", type=Path, default=recipe, help="whose model, prior and noise to use")

@@ -4,11 +4,11 @@
     python benchmarks/real_pixels.py --pixels 20 --method OptimalEstimation Hamiltonian
 
 The pixels are those of `physgen/data/forest_plots_2018.nc` (Sentinel-2, Wienerwald 2018), with model, prior and noise
-of `examples/forest_plots.toml`. The reference is a run of Hamiltonian many times as long as its default. Printed, as a
-Markdown table, for each method at its default settings: the share of pixels that it trusts; over these, the difference
-between its mean of the leaf area and the reference's in posterior standard deviations (root mean square, largest, and
-the same that its own Monte-Carlo error explains), and the ratio of the standard deviations (median, and the central
-90 %); and its processor time. The last column is the same difference over all pixels, trusted or not.
+of `examples/canopy/forest_plots.toml`. The reference is a run of Hamiltonian many times as long as its default.
+Printed, as a Markdown table, for each method at its default settings: the share of pixels that it trusts; over these,
+the difference between its mean of the leaf area and the reference's in posterior standard deviations (root mean square,
+largest, and the same that its own Monte-Carlo error explains), and the ratio of the standard deviations (median, and
+the central 90 %); and its processor time. The last column is the same difference over all pixels, trusted or not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from physgen.problem import Problem
 from physgen.recipe import load_recipe
 from physgen.result import Result
 
-RECIPE = Path(__file__).parent.parent / "examples" / "forest_plots.toml"
+RECIPE = Path(__file__).parent.parent / "examples" / "canopy" / "forest_plots.toml"
 ANGLES = ("solar_zenith", "view_zenith", "relative_azimuth")
 REFERENCE = Hamiltonian(draws=128, chains=64, superchains=8, warm_up=400, max_steps=4000, accept_ess=4000.0)
 CAUSE = "lai"

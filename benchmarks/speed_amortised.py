@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/speed_amortised.py
     OMP_NUM_THREADS=1 python benchmarks/speed_amortised.py 20000      # simulations: a quick look
 
-The problem and the angles are those of `examples/forest_plots.toml`; pixels are its real ones, and simulated ones under
-their angles. The forward model alone bounds what a corrected pixel costs: the last column says what share it is. Where
-`sbi` is installed (extra `benchmark`), both learn from the same simulations of one geometry, and both posteriors, not
-corrected, are told apart from draws of `OptimalEstimation` (C2ST: 0.5 is the best there is).
+The problem and the angles are those of `examples/canopy/forest_plots.toml`; pixels are its real ones, and simulated
+ones under their angles. The forward model alone bounds what a corrected pixel costs: the last column says what share it
+is. Where `sbi` is installed (extra `benchmark`), both learn from the same simulations of one geometry, and both
+posteriors, not corrected, are told apart from draws of `OptimalEstimation` (C2ST: 0.5 is the best there is).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from physgen.inversions import Amortised, OptimalEstimation
 from physgen.inversions.escalation import answered_by
 from physgen.recipe import load_recipe
 
-RECIPE = Path(__file__).parent.parent / "examples" / "forest_plots.toml"
+RECIPE = Path(__file__).parent.parent / "examples" / "canopy" / "forest_plots.toml"
 ANGLES = {"solar_zenith": 40.0, "view_zenith": 5.0, "relative_azimuth": 100.0}
 PIXELS, FEW, SEED = 5000, 400, 0
 METHOD = Amortised(

@@ -23,7 +23,7 @@ from physgen.inversions import OptimalEstimation
 from physgen.io import invert_to_netcdf
 from physgen.recipe import load_recipe
 
-RECIPE = Path(__file__).parent.parent / "examples" / "forest_plots.toml"
+RECIPE = Path(__file__).parent.parent / "examples" / "canopy" / "forest_plots.toml"
 ANGLES = {"solar_zenith": 40.0, "view_zenith": 5.0, "relative_azimuth": 100.0}
 
 

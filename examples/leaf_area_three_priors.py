@@ -87,7 +87,7 @@ def observations(plots: int) -> tuple[Tensor, dict[str, Tensor], list[str], np.n
 
 
 def problem(prior: Prior, model: Canopy) -> pg.Problem:
-    """The noise is that of ``examples/forest_plots.toml``."""
+    """The noise is that of ``examples/canopy/forest_plots.toml``."""
     wavelengths = list(model.observables.block("reflectance").coordinates["wavelength"].values)
     spread = {"absolute": 0.005, "relative": 0.02, "discrepancy": 0.01, "relative_discrepancy": 0.05}
     return pg.Problem(model, prior, pg.CorrelatedGaussianNoise(**spread, length=150.0, coordinate=wavelengths))

@@ -329,7 +329,7 @@ def _reopened(partial: Path, job: Mapping[str, str]) -> netCDF4.Dataset:
             "Delete it to start anew."
         ) from error
     file.set_auto_maskandscale(False)
-    different = [k for k in job if job[k] != before.get(k)]
+    different = [k for k in {**job, **before} if job.get(k) != before.get(k)]
     if different:
         file.close()
         raise ValueError(

@@ -2,10 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from .replications import Replications
+
+
+@dataclass(frozen=True, eq=False)
+class ObservedFeatures:
+    """What replications have taught of their observations: the same columns can be had of any other observation.
+
+    Attributes
+    ----------
+    conditions : tuple of str
+        Those that the replications have, in order.
+    mean : Tensor (c,)
+        Of the elements of observations and conditions.
+    directions : Tensor (c, f)
+        From elements about their mean to standardised columns.
+    """
+
+    conditions: tuple[str, ...]
+    mean: Tensor
+    directions: Tensor
+
+    @classmethod
+    def of(cls, replications: Replications, most: int = 10) -> ObservedFeatures:
+        """Learn them; see `observed_features`."""
+        columns = _columns(observations_of(replications), replications.conditions, replications.truth)
+        mean = columns.nanmean(0)
+        centred = torch.nan_to_num(columns - mean)
+        sd = centred.square().mean(0).sqrt()
+        varies = sd > 1e-9 * (1 + mean.nan_to_num().abs())
+        directions = torch.diag(1 / sd)[:, varies].nan_to_num(0, 0, 0)
+        if directions.shape[1] > most:
+            kept = centred @ directions
+            directions = directions @ torch.linalg.svd(kept, full_matrices=False).Vh[:most].mT
+        size = (centred @ directions).square().mean(0).sqrt().clamp(min=1e-12)
+        return cls(tuple(replications.conditions), mean, directions / size)
+
+    def __call__(self, y: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+        """Columns (b, f) of observations (b, m) under conditions (b, *own).
+
+        Raises
+        ------
+        ValueError
+            If the conditions are others than the replications', or the observations have another length.
+        """
+        if set(conditions) != set(self.conditions):
+            raise ValueError(
+                f"The observations have the conditions {', '.join(conditions) or 'none'}, the replications "
+                f"{', '.join(self.conditions) or 'none'}. Give the same."
+            )
+        columns = _columns(y, {k: conditions[k] for k in self.conditions}, self.mean)
+        if columns.shape[1] != len(self.mean):
+            raise ValueError(
+                f"Invalid observations with {columns.shape[1]} elements, conditions included. "
+                f"The replications have {len(self.mean)}."
+            )
+        return torch.nan_to_num(columns - self.mean) @ self.directions
+
+
+def observations_of(replications: Replications) -> Tensor:
+    """The observations (n, m) of replications; `ValueError` if there are none."""
+    if replications.y is None:
+        raise ValueError(
+            "This check needs the observations. Give the replications their y, as replicate does by itself."
+        )
+    return replications.y
+
+
+def _columns(y: Tensor, conditions: Mapping[str, Tensor], like: Tensor) -> Tensor:
+    """Elements of observations and conditions side by side, NaN where not known."""
+    columns = torch.cat([p.reshape(len(y), -1).to(like) for p in (y, *conditions.values())], 1)
+    return torch.where(torch.isinf(columns), torch.nan, columns)
 
 
 def observed_features(replications: Replications, most: int = 10) -> Tensor:
@@ -23,21 +96,7 @@ def observed_features(replications: Replications, most: int = 10) -> Tensor:
     ValueError
         If there are no observations.
     """
-    if replications.y is None:
-        raise ValueError(
-            "This check needs the observations. Give the replications their y, as replicate does by itself."
-        )
-    parts = [replications.y, *(v.reshape(len(v), -1) for v in replications.conditions.values())]
-    columns = torch.cat([p.to(replications.truth) for p in parts], 1)
-    columns = torch.where(torch.isinf(columns), torch.nan, columns)
-    mean = columns.nanmean(0)
-    centred = torch.nan_to_num(columns - mean)
-    sd = centred.square().mean(0).sqrt()
-    kept = centred[:, sd > 1e-9 * (1 + mean.nan_to_num().abs())]
-    kept = kept / kept.square().mean(0).sqrt()
-    if kept.shape[1] > most:
-        kept = kept @ torch.linalg.svd(kept, full_matrices=False).Vh[:most].mT
-    return kept / kept.square().mean(0).sqrt().clamp(min=1e-12)
+    return ObservedFeatures.of(replications, most)(observations_of(replications), replications.conditions)
 
 
 def held_out_regression(features: Tensor, target: Tensor, *, ridge: float = 1.0) -> tuple[Tensor, Tensor]:

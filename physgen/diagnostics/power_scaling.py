@@ -21,7 +21,7 @@ ALPHAS = (0.99, 1.01)
 """Powers between which the derivative is taken, those of `arviz_stats.psense`."""
 
 _FEWEST = 50  # draws, below which nothing is said
-_NUMBERS = 1 << 21  # draws of causes held at once
+_NUMBERS = 1 << 17  # draws of causes held at once: what stays in the cache
 
 
 @dataclass(frozen=True, eq=False)

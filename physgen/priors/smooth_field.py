@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,9 @@ from .matern import KERNELS
 from .normals import LogNormal
 from .prior import Prior
 from .standard_normal import LOG_SQRT_2_PI
+from .storage import space_from_json, space_to_json, storable
+from .storage_distributions import distribution_from_json, distribution_to_json
+from .storage_parts import known_parts
 
 Hyper = float | Distribution
 
@@ -26,6 +29,7 @@ _JITTER = 1e-10  # of the variance; keeps the covariance of a fine grid positive
 _ELEMENTS = 1 << 22  # of the covariances that are held at once
 
 
+@storable("smooth-field")
 class SmoothField(Prior):
     r"""A Gaussian process on a grid, or its exponential, with the strength of its smoothness inferred.
 
@@ -87,6 +91,9 @@ class SmoothField(Prior):
     -----
     "encode" and "log_prob" need a fixed amplitude and length: a field does not tell its hyper-parameters.
 
+    Nothing is learned. ``load_prior("smooth-field")`` is the exponential on a grid from 0 to 1, and
+    ``prior_card("smooth-field")`` says what it is for, what not, and how often its bands hold.
+
     References
     ----------
     Rasmussen & Williams (2006), *Gaussian Processes for Machine Learning*, eqs 2.29 and 4.16; in latent coordinates:
@@ -142,6 +149,32 @@ class SmoothField(Prior):
         own = f"amplitude={self.amplitude!r}, length={self.length!r}, kernel={self.kernel!r}, even={self.even}"
         field = f"centre={self.centre!r}, level_sd={self.level_sd!r}, log={self.log}"
         return f"SmoothField({self.causes.names[0]!r} at {len(self.grid)} points, {field}, {own})"
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain values that `from_state` makes the same prior of, but for a learned distribution."""
+        plain = {n: getattr(self, n) for n in ("log", "centre", "level_sd", "kernel", "knots", "even")}
+        hyper = {n: getattr(self, n) for n in ("amplitude", "length")}
+        stored = {n: distribution_to_json(v) for n, v in hyper.items()}
+        parts = known_parts({n: hyper[n] for n, v in stored.items() if v is None})
+        return {"grid": self.grid}, {"causes": space_to_json(self.causes), **plain, **stored, "parts": parts}
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], **parts: Any) -> SmoothField:
+        """The prior of `state`, with the distributions that no file holds.
+
+        Raises
+        ------
+        ValueError
+            If the grid of the card is not that of the tensors.
+        """
+        causes = space_from_json(settings["causes"])
+        own: dict[str, Any] = {n: settings[n] for n in ("log", "centre", "level_sd", "kernel", "knots", "even")}
+        own |= {n: distribution_from_json(settings[n]) for n in ("amplitude", "length") if n not in parts}
+        made = cls(tensors["grid"], **own, **parts)
+        if not torch.equal(_numbers(next(iter(_cause_of(causes).coordinates.values())).values), made.grid):
+            raise ValueError("The grid of the card is not that of the tensors. Fetch both files again.")
+        made.causes = causes
+        return made
 
     def decode(self, z: Tensor, /, **conditions: Any) -> Tensor:
         """Fields ``(*, n)`` of latents ``(*, n + hyper)``."""
@@ -303,7 +336,11 @@ def _block(grid: Any, name: str, units: str, long_name: str) -> Block:
 
 
 def _cause(forward: Any) -> Block:
-    blocks: Sequence[Block] = tuple(getattr(forward, "causes", None) or ())
+    return _cause_of(getattr(forward, "causes", None) or ())
+
+
+def _cause_of(causes: Iterable[Block]) -> Block:
+    blocks = tuple(causes)
     if len(blocks) != 1 or len(blocks[0].shape) != 1 or not blocks[0].coordinates:
         raise ValueError(
             "Invalid forward model for a smooth field. It must have one cause, of one dimension with a coordinate."

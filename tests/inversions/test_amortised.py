@@ -23,7 +23,7 @@ from physgen.status import Status
 
 from .known_posteriors import KNOWN, deviation
 
-RECIPE = Path(__file__).resolve().parents[2] / "examples" / "forest_plots.toml"
+RECIPE = Path(__file__).resolve().parents[2] / "examples" / "canopy" / "forest_plots.toml"
 SMALL = Amortised(
     simulations=3000,
     epochs=25,

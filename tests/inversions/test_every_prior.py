@@ -78,7 +78,12 @@ def test_with_the_default_method(name):
 @pytest.mark.parametrize("method", [m for m in ANY_DIMENSION if m != FAST])
 @pytest.mark.parametrize("name", PRIORS)
 def test_with_every_other_method(name, method):
-    status = check(PRIORS[name](), METHODS[method])
+    prior = PRIORS[name]()
+    if method == "microcanonical" and prior.latent_dim == 1:  # its direction needs a second latent
+        with pytest.raises(ValueError, match="Use Hamiltonian or NUTS"):
+            check(prior, METHODS[method])
+        return
+    status = check(prior, METHODS[method])
     print(f"{name} x {method}: {status.meaning}")
 
 

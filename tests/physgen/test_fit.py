@@ -304,7 +304,7 @@ def test_the_example_and_that_of_the_documents_build(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     text = (root / "docs" / "recipes.md").read_text().partition("## The recipe of a fit")[2]
     (tmp_path / "fit.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])
-    for path in (tmp_path / "fit.toml", *(root / "examples").glob("fit_*.toml")):
+    for path in (tmp_path / "fit.toml", *(root / "examples").rglob("fit_*.toml")):
         job = build_fit(load_fit_recipe(path))
         assert len(job.fitted.x) + len(job.held.x) == 4168
         assert job.fitted.causes.names == ("soil_1", "soil_2", "soil_3")

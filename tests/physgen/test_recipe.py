@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +151,7 @@ coordinate = "wavelength"
     assert torch.as_tensor(made.coordinate).tolist() == [450.0, 550.0, 650.0]
 
 
-INVERSIONS = [p for p in sorted(EXAMPLES.glob("*.toml")) if not p.stem.startswith("fit_")]
+INVERSIONS = [p for p in sorted(EXAMPLES.rglob("*.toml")) if not p.stem.startswith("fit_")]
 
 
 @pytest.mark.parametrize("path", INVERSIONS, ids=lambda path: path.stem)
@@ -159,6 +160,15 @@ def test_examples_build(path: Path) -> None:
     if job.problem.observables is not None:  # a list of sizes has any length
         assert job.observations.y.shape[-1] == job.problem.observables.size
     assert np.isfinite(job.observations.y).any(-1).all()
+
+
+def test_every_example_that_is_named_is_there() -> None:
+    root = EXAMPLES.parent
+    named = {}
+    for page in (root / "README.md", root / "Makefile", *(root / "docs").glob("*.md"), *EXAMPLES.rglob("*.toml")):
+        named |= dict.fromkeys(re.findall(r"examples/[\w/]+\.(?:toml|py|csv|png)", page.read_text()), page.name)
+    assert "examples/canopy/forest_plots.toml" in named
+    assert not {name: page for name, page in named.items() if not (root / name).is_file()}
 
 
 MISTAKES = {

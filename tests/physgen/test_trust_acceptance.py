@@ -19,7 +19,7 @@ from physgen.inversions import OptimalEstimation
 from physgen.random import single_stream, uniform
 from physgen.recipe import load_recipe
 
-RECIPE = Path(__file__).resolve().parents[2] / "examples" / "forest_plots.toml"
+RECIPE = Path(__file__).resolve().parents[2] / "examples" / "canopy" / "forest_plots.toml"
 MODEL, FOREIGN = 300, 100
 
 

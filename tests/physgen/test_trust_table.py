@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass, field
 
+import netCDF4
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ import xarray as xr
 
 import physgen as pg
 from physgen.diagnostics.trust import Trust
+from physgen.diagnostics.trust_assessment import Judge
 from physgen.inversions import OptimalEstimation
 from physgen.io import invert_to_netcdf
 from physgen.method_codes import CODES
@@ -93,6 +96,93 @@ def test_chunks_do_not_change_the_answer(tmp_path):
     xr.testing.assert_allclose(*tables, rtol=1e-9)
     assert np.array_equal(tables[0].trust, tables[1].trust)
     assert np.array_equal(tables[0].range_p, tables[1].range_p, equal_nan=True)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """OptimalEstimation, interrupted before a chunk: -1, before none."""
+
+    before: int = field(compare=False)
+    calls: list[int] = field(default_factory=list, compare=False)
+    method: OptimalEstimation = METHOD
+
+    def __call__(self, problem, y, *, conditions, seed, index, progress):
+        if len(self.calls) == self.before:
+            raise KeyboardInterrupt
+        self.calls.append(int(index.numel()))
+        return self.method(problem, y, conditions=conditions, seed=seed, index=index)
+
+
+def groups(path):
+    """Everything in a file but when it was made."""
+    with xr.open_datatree(path, engine="netcdf4") as tree:
+        tree.load()
+    for name in ("created_at", "ended", "started"):
+        tree.attrs.pop(name, None)
+    return tree
+
+
+JOB = {"conditions": {"path": PATH}, "chunk": 8, "seed": 2, "trust": True}
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """The file of work that nothing interrupted."""
+    torch.set_default_dtype(torch.float64)
+    return invert_to_netcdf(METHOD, PROBLEM, observed(), tmp_path_factory.mktemp("whole") / "complete.nc", **JOB)
+
+
+def test_interrupted_work_is_resumed_to_the_same_file(complete, tmp_path):
+    path, first, again = tmp_path / "r.nc", Stopped(2), Stopped(-1)
+    with pytest.raises(KeyboardInterrupt):
+        invert_to_netcdf(first, PROBLEM, observed(), path, **JOB)
+    assert sum(first.calls) == 16
+    invert_to_netcdf(again, PROBLEM, observed(), path, **JOB)
+    assert sum(again.calls) == 8
+    xr.testing.assert_identical(groups(path), groups(complete))
+    assert {Trust.TRUSTED, Trust.OUTSIDE_THE_MODEL, Trust.NOT_CONVERGED} <= set(counts(read_table(path)))
+
+
+def test_resumed_in_other_chunks_the_answers_are_the_same(complete, tmp_path):
+    path = tmp_path / "r.nc"
+    with pytest.raises(KeyboardInterrupt):
+        invert_to_netcdf(Stopped(2), PROBLEM, observed(), path, **(JOB | {"chunk": 4}))
+    invert_to_netcdf(Stopped(-1), PROBLEM, observed(), path, **(JOB | {"chunk": 16}))
+    xr.testing.assert_allclose(groups(path), groups(complete), rtol=1e-9)
+    assert np.array_equal(read_table(path).trust, read_table(complete).trust)
+
+
+@pytest.mark.parametrize(("where", "name"), [(Judge, "judge"), (netCDF4.Dataset, "sync")])
+def test_interrupted_before_the_verdict_or_while_writing(where, name, complete, tmp_path, monkeypatch):
+    calls, unpatched = [], getattr(where, name)
+
+    def stopped(self, *given):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return unpatched(self, *given)
+
+    path = tmp_path / "r.nc"
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, stopped)
+        with pytest.raises(KeyboardInterrupt):
+            invert_to_netcdf(METHOD, PROBLEM, observed(), path, **JOB)
+    assert not path.exists()
+    invert_to_netcdf(METHOD, PROBLEM, observed(), path, **JOB)
+    xr.testing.assert_identical(groups(path), groups(complete))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_work_with_verdicts_and_work_without_do_not_mix(first, tmp_path):
+    job = {"conditions": {"path": PATH[:8]}, "chunk": 4, "path": tmp_path / "r.nc"}
+    with pytest.raises(KeyboardInterrupt):
+        invert_to_netcdf(Stopped(1), PROBLEM, observed()[:8], trust=first, **job)
+    second = Stopped(-1)
+    with pytest.raises(ValueError, match="belongs to another job: its trust differ"):
+        invert_to_netcdf(second, PROBLEM, observed()[:8], trust=not first, **job)
+    assert not second.calls
+    invert_to_netcdf(second, PROBLEM, observed()[:8], trust=first, **job)
+    assert ("trust" in groups(tmp_path / "r.nc")["sample_stats"]) == first
 
 
 def test_a_problem_that_cannot_be_simulated_is_still_inverted(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 import time
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from arviz_stats import psense
 from arviz_stats.base import array_stats
 
 import physgen as pg
-from physgen.diagnostics.cumulative_divergence import Ordered
+from physgen.diagnostics.cumulative_divergence import Ordered, _divergence
 from physgen.diagnostics.power_scaling import power_scaling, sensitivities
 from physgen.diagnostics.sensitivity_verdict import Verdict, verdict
 from physgen.inversions import Grid, OptimalEstimation
@@ -196,3 +197,22 @@ def test_speed():
     )
     assert bool(torch.isfinite(found[0]).all())
     assert processor < 20
+
+
+def defined(p, q):
+    """p log2(p / m) + q log2(q / m) with 50 digits."""
+    with localcontext() as context:
+        context.prec = 50
+        a, b = Decimal(p), Decimal(q)
+        m = (a + b) / 2
+        return float(sum(v * (v / m).ln() for v in (a, b) if v) / Decimal(2).ln())
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3, 0.8, 0.817, 0.82, 0.9, 1 - 1e-7, 1.0, 1 + 1e-9, 1.01])
+def test_divergence_is_that_of_its_definition_near_and_far(factor):
+    """On both sides of where the series ends, which is at a factor of 0.818."""
+    p = torch.linspace(0.02, 0.98, 13, dtype=torch.float64)
+    q = p * factor
+    expected = [defined(a, b) for a, b in zip(p.tolist(), q.tolist(), strict=True)]
+    rtol = 5e-15 if factor else 1e-13  # at q = 0 the argument of atanh is held away from -1
+    torch.testing.assert_close(_divergence(p, q), p.new_tensor(expected), rtol=rtol, atol=1e-40)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from physgen.diagnostics.contraction import contraction, posterior_z_score, z_score
-from physgen.diagnostics.known_replications import FAULTS, known_replications
-from physgen.diagnostics.local_c2st import local_c2st
+from physgen.diagnostics.known_replications import FAULTS, Fault, known_replications
+from physgen.diagnostics.local_c2st import local_c2st, local_c2st_at
 from physgen.diagnostics.pit import pit, pit_uniformity, smooth_components
 from physgen.diagnostics.replications import Replications
 from physgen.diagnostics.scores import candidate_scores, crps, energy_score, scores
@@ -131,6 +132,81 @@ def test_local_test_finds_where() -> None:
     assert float((local[where] <= 0.05).double().mean()) > 0.8
     assert float((local[where] <= 0.05).double().mean()) > float((local[~where] <= 0.05).double().mean()) + 0.2
     assert local_c2st(exact, times=199).passed()
+
+
+GIVEN = 6  # observations, of which no truth is used
+
+
+def asked(fault: Fault, n: int, seed: int, times: int = 99) -> torch.Tensor:
+    """P-values at given observations, whose draws have the same fault as those of the replications."""
+    taught = known_replications("angles", n, 60, fault=fault, seed=seed)
+    given = known_replications("angles", GIVEN, 200, fault=fault, seed=1000)  # whatever the seed: other observations
+    assert given.y is not None
+    return local_c2st_at(taught, given.draws, given.y, conditions=given.conditions, times=times, seed=seed).p_value
+
+
+@pytest.mark.parametrize("fault", ["0.8 sd", "1.25 sd", "shift 0.3 sd"])
+def test_local_test_objects_at_given_observations(fault: str) -> None:
+    found = torch.stack([asked(FAULTS[fault], 1000, seed) for seed in range(10)])
+    print(fault, "p <= 0.05 in", float((found <= 0.05).double().mean()))
+    assert float((found <= 0.05).double().mean()) >= 0.9
+
+
+def test_local_test_at_given_observations_is_right_about_an_exact_posterior() -> None:
+    found = torch.stack([asked(FAULTS["exact"], 300, seed) for seed in range(60)])
+    shares = (found <= 0.05).double().mean(0), (found <= 0.5).double().mean(0)
+    print("exact: p <= 0.05 in", shares[0].tolist(), "p <= 0.5 in", shares[1].tolist())
+    # uniform at each observation: of 60 repetitions, standard errors 2.8 and 6.5 %
+    assert bool((shares[0] <= 0.05 + 3 * 0.028).all())
+    assert bool(((shares[1] - 0.5).abs() <= 3 * 0.065).all())
+    assert 0.02 <= float(shares[0].mean()) <= 0.08
+
+
+def test_local_test_at_given_observations_tells_where() -> None:
+    """Draws are shifted the more, the larger the angle: the statistic at a given observation says how much there."""
+    exact = known_replications("angles", 1000, 60, seed=4)
+    wrong = known_replications("angles", 1000, 60, fault=FAULTS["shift 0.3 sd"], seed=4)
+    size = 4 * (exact.conditions["angle"] / math.pi)[None, :, None] ** 2
+    taught = replace(exact, draws=exact.draws + size * (wrong.draws - exact.draws))
+    given = known_replications("angles", 400, 100, seed=5)
+    assert given.y is not None
+    found = local_c2st_at(taught, given.draws, given.y, conditions=given.conditions, times=199)
+    angle = given.conditions["angle"] / math.pi
+    assert float((found.p_value[angle > 0.8] <= 0.05).double().mean()) > 0.9
+    middle = [float(found.statistic[(angle >= low) & (angle < low + 0.2)].median()) for low in (0, 0.2, 0.4, 0.6, 0.8)]
+    print("mean square score, from small angles to large:", middle)
+    assert middle == sorted(middle)
+    assert middle[-1] > 3 * middle[0]
+
+
+def test_local_test_at_its_own_observations_and_in_any_batch() -> None:
+    taught = known_replications("sizes", 200, 60, fault=FAULTS["0.8 sd"], seed=2)
+    assert taught.y is not None
+    whole = local_c2st_at(taught, taught.draws, taught.y, times=49)
+    some = local_c2st_at(taught, taught.draws[:, 7:9], taught.y[7:9], times=49)
+    torch.testing.assert_close(some.statistic, whole.statistic[7:9], rtol=1e-10, atol=0)
+    assert "Do not rely on the posterior there." in str(whole)
+    draws = taught.draws[:, :2].clone()
+    draws[:, 0] = torch.nan
+    assert local_c2st_at(taught, draws, taught.y[:2], times=9).p_value.isnan().tolist() == [True, False]
+
+
+def test_bad_input_of_the_local_test_at_given_observations() -> None:
+    taught = known_replications("angles", 120, 30)
+    assert taught.y is not None
+    draws, y, angle = taught.draws[:, :2], taught.y[:2], taught.conditions["angle"][:2]
+    with pytest.raises(ValueError, match=r"conditions none, the replications angle. Give the same."):
+        local_c2st_at(taught, draws, y)
+    with pytest.raises(ValueError, match=r"Invalid condition angle of 3 rows. Give one for each of 2 observations."):
+        local_c2st_at(taught, draws, y, conditions={"angle": torch.zeros(3)})
+    with pytest.raises(ValueError, match=r"Invalid shapes \(30, 2, 3\) of draws and \(4,\) of observations"):
+        local_c2st_at(taught, draws, y[0], conditions={"angle": angle})
+    with pytest.raises(ValueError, match=r"Invalid observations with 4 elements, conditions included"):
+        local_c2st_at(taught, draws, y[:, :3], conditions={"angle": angle})
+    with pytest.raises(ValueError, match=r"Too few draws of the observations: 5. At least 20 are needed."):
+        local_c2st_at(taught, draws[:5], y, conditions={"angle": 1.0})
+    with pytest.raises(ValueError, match=r"This check needs the observations"):
+        local_c2st_at(replace(taught, y=None), draws, y, conditions={"angle": 1.0})
 
 
 def test_bad_input() -> None:

@@ -38,6 +38,7 @@ from physgen.priors import (
     LogUniform,
     Normal,
     Physics,
+    SmoothField,
     SpikeSlab,
     StudentT,
     Training,
@@ -107,10 +108,12 @@ TABLE = {
     "gan": lambda: GAN.fit(SAMPLE, 2, causes=POSITIVE, conditions=DAYS, hidden=(8,), training=GAME),
     "infogan": lambda: InfoGAN.fit(SAMPLE, 1, causes=POSITIVE, hidden=(8,), training=GAME),
     "joint": lambda: Joint(TABLE["gaussian"](), Independent(p=Uniform(0, 1)), order=["x0", "p", "x1"]),
+    "smooth field": lambda: SmoothField([0.0, 0.2, 1.0], log=True, amplitude=0.7, length=LogNormal(0.4, 0.3)),
+    "known smooth field": lambda: SmoothField([0.0, 0.2, 1.0], log=True, amplitude=0.7, length=0.4, level_sd=0.3),
     "updated": lambda: Updated(TABLE["bounded"](), Gaussian([0.2, -0.5, 0], np.diag([0.3, 0.6, 1.0]))),
 }
 EVERY = pytest.mark.parametrize("name", TABLE)
-THIN = ("intervened", "decoder", "factored decoder", "sparse decoder", "physics", "gan", "infogan")
+THIN = ("intervened", "decoder", "factored decoder", "sparse decoder", "physics", "gan", "infogan", "smooth field")
 DENSE = pytest.mark.parametrize("name", [name for name in TABLE if name not in THIN])
 # whose first cause depends on the first latent alone
 MIXED = (*THIN, "flow", "conditioned flow", "diffusion", "flow matching", "ica", "adversarial ica")
@@ -219,9 +222,9 @@ def test_draws_lie_in_the_declared_support_and_depend_on_the_seed(name):
     prior = TABLE[name]()
     own = conditions(prior)
     x = prior.sample(500, seed=7, dtype=torch.float64, **own)
-    for block, column in zip(prior.causes, x.unbind(-1), strict=True):
-        assert (column > block.support[0]).all()
-        assert (column < block.support[1]).all()
+    for block, columns in zip(prior.causes, x.split([b.size for b in prior.causes], -1), strict=True):
+        assert (columns > block.support[0]).all()
+        assert (columns < block.support[1]).all()
     assert torch.equal(x, prior.sample(500, seed=7, dtype=torch.float64, **own))
     assert not torch.equal(x, prior.sample(500, seed=8, dtype=torch.float64, **own))
 

@@ -1,7 +1,9 @@
 """Smooth fields: covariance, hyper-parameters, knots, evenness; densities against SciPy."""
 
+import json
 import math
 import re
+from dataclasses import MISSING, fields
 
 import numpy as np
 import pytest
@@ -9,10 +11,13 @@ import scipy.stats as st
 import torch
 from scipy import special
 
+from physgen.construction import distributions
 from physgen.forward_models.projection import AbelProjection
-from physgen.priors import HalfCauchy, LogNormal, Normal
+from physgen.priors import Empirical, HalfCauchy, LogNormal, Normal, TruncatedNormal, load_prior, prior_card, save_prior
 from physgen.priors.matern import KERNELS
 from physgen.priors.smooth_field import SmoothField
+from physgen.priors.storage import CARD, shipped_priors
+from physgen.priors.storage_distributions import KNOWN, distribution_from_json, distribution_to_json
 from physgen.testing import check_prior
 
 GRID = [0.0, 0.1, 0.25, 0.5, 0.55, 0.8, 1.0]
@@ -145,3 +150,85 @@ def test_bad_settings_are_refused_in_two_sentences(settings):
     with pytest.raises((ValueError, TypeError)) as caught:
         SmoothField(**settings)
     assert re.fullmatch(r"(?s)[A-Z].+[.?] .+[.?]", str(caught.value)), str(caught.value)
+
+
+MINE = dict.fromkeys(CARD, "of a test")
+STORED = [
+    {},
+    {"log": True, "centre": 2.0, "level_sd": 0.5, **FIXED},
+    {"even": True, "amplitude": TruncatedNormal(0.5, 1.0, 0.1), "knots": 5},
+    {"length": HalfCauchy(0.3, units="m"), "kernel": "matern-3/2", "name": "profile", "units": "m-3"},
+]
+
+
+@pytest.mark.parametrize("settings", STORED, ids=lambda s: "-".join(s) or "default")
+def test_a_stored_field_returns(tmp_path, settings):
+    prior = SmoothField(GRID, **settings)
+    again = load_prior(save_prior(prior, tmp_path / "field", MINE))
+    assert again.causes == prior.causes
+    assert (repr(again), again.capabilities) == (repr(prior), prior.capabilities)
+    assert torch.equal(again.sample(5, seed=2), prior.sample(5, seed=2))
+    assert "Infinity" not in (tmp_path / "field.json").read_text()
+
+
+def test_names_of_a_forward_model_are_stored(tmp_path):
+    prior = SmoothField(forward=AbelProjection(9, outer=3.0, units="m-3", length_units="m"))
+    assert load_prior(save_prior(prior, tmp_path / "field", MINE)).causes == prior.causes
+
+
+def test_a_distribution_that_no_file_holds_is_asked_for(tmp_path):
+    own = Empirical(st.gamma(3).rvs(300, random_state=0), 0, 20)
+    prior = SmoothField(GRID, length=own)
+    path = save_prior(prior, tmp_path / "field", MINE)
+    with pytest.raises(ValueError, match=r"needs 'length' \(it was physgen.priors.empirical:Empirical\)"):
+        load_prior(path)
+    again = load_prior(path, parts={"length": own})
+    assert torch.equal(again.sample(5, seed=2), prior.sample(5, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update(length={"distribution": "os.system"}), r"lack a part \('os.system'\)"),
+        (lambda s: s["causes"][0]["coordinates"]["field_grid"]["values"].__setitem__(0, -1.0), "grid of the card"),
+    ],
+)
+def test_a_changed_card_is_refused(tmp_path, change, message):
+    save_prior(SmoothField(GRID), tmp_path / "field", MINE)
+    card = json.loads((tmp_path / "field.json").read_text())
+    change(card["settings"])
+    (tmp_path / "field.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=message):
+        load_prior(tmp_path / "field")
+
+
+def test_every_distribution_that_a_recipe_may_name_but_two_can_be_stored():
+    assert set(distributions()) - set(KNOWN) == {"Empirical", "Stretched"}
+    parameters = {"LogUniform": (0.1, 2.0), "StudentT": (3.0, 0.0, 1.0)}
+    for name, cls in KNOWN.items():
+        made = cls(*parameters.get(name, (0.5, 1.5)[: len(required(cls))]), units="m", long_name="x")
+        assert repr(distribution_from_json(json.loads(json.dumps(distribution_to_json(made))))) == repr(made)
+    assert distribution_to_json(LogNormal(torch.tensor(1.0), 1.0)) is None
+
+
+def required(cls):
+    return [f for f in fields(cls) if f.default is MISSING and f.init]
+
+
+def test_the_shipped_field_says_what_it_is():
+    card, prior = prior_card("smooth-field"), load_prior("smooth-field")
+    assert "smooth_field" in shipped_priors()
+    assert all(card[key] for key in CARD)
+    assert card["learned_from"].startswith("nothing")
+    check_prior(prior)
+    assert (prior.log, prior.hyper_names) == (True, ("amplitude", "length"))
+    assert torch.equal(prior.grid, torch.linspace(0, 1, 51, dtype=torch.float64))
+    for name in prior.hyper_names:
+        median, sigma = getattr(prior, name).median, getattr(prior, name).sigma
+        ends = st.lognorm(sigma, scale=median).ppf([0.05, 0.95])
+        np.testing.assert_allclose(card["range"][f"{name}, 5 and 95 %"], ends, atol=0.006)
+    # the field's logarithm at one point: normal, of variance 1 + a^2 given a
+    a = torch.exp(0.5 * torch.special.ndtri((torch.arange(4000, dtype=torch.float64) + 0.5) / 4000))
+    ends = torch.tensor(card["range"]["field, 5 and 95 %"], dtype=torch.float64)
+    mass = torch.special.ndtr(ends.log()[:, None] / (1 + a.square()).sqrt()).mean(-1)
+    np.testing.assert_allclose(mass, [0.05, 0.95], atol=4 * math.sqrt(0.05 * 0.95 / 20000) + 0.002)
