@@ -22,6 +22,7 @@ _MOMENTUM, _MEMORY = 0.9, 0.99
 _STOPS = (0, 5, 10, 20, 35, 60, 100, 170)  # steps after which a point of the path is looked at, besides its best one
 _FEW = (0, 10, 35, 100)  # the same where the curvature costs many gradients
 _MANY = 64  # latents from which it does
+_NUMBERS = 1 << 22  # that are held at once
 
 
 def climb(target: Target, z: Tensor) -> Tensor:
@@ -77,12 +78,15 @@ def nearest_normal(target: Target, path: Tensor, eps: Tensor) -> tuple[Tensor, T
     bound : Tensor (B, K)
         Their lower bounds.
     """
-    batch, points = path.shape[:1], path.shape[1] * path.shape[2]
-    flat = path.reshape(*batch, points, -1)
-    found = [_normal(target, flat[:, p], eps) for p in range(points)]
-    mean, factor, bound = (torch.stack(part, 1).unflatten(1, path.shape[1:3]) for part in zip(*found, strict=True))
+    flat, lead, k = path.flatten(0, 2), path.shape[:3], path.shape[3]
+    which = torch.arange(lead[0], device=path.device).repeat_interleave(lead[1] * lead[2])
+    each = k * max(2 * k, eps.shape[1])  # numbers that are held for a point
+    found = []
+    for cut in torch.arange(len(flat), device=path.device).split(max(1, _NUMBERS // each)):
+        found.append(_normal(target.select(which[cut]), flat[cut], eps[which[cut]]))
+    mean, factor, bound = (torch.cat(part).unflatten(0, lead) for part in zip(*found, strict=True))
     best = bound.argmax(2)
-    rows, paths = torch.arange(*batch, device=path.device)[:, None], torch.arange(path.shape[1], device=path.device)
+    rows, paths = torch.arange(lead[0], device=path.device)[:, None], torch.arange(lead[1], device=path.device)
     return mean[rows, paths, best], factor[rows, paths, best], bound[rows, paths, best]
 
 
