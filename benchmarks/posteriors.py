@@ -60,7 +60,10 @@ def brownian() -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:
     def forward(x):
         return torch.cat([x[..., 2:], x[..., 1:2]], -1)
 
-    return Problem(forward, Walk(), UnknownScale()), torch.tensor(_WALK), lambda x: x
+    def unknowns(x):
+        return torch.cat([x[..., :2].exp(), x[..., 2:]], -1)
+
+    return Problem(forward, Walk(), UnknownScale()), torch.tensor(_WALK), unknowns
 
 
 def brownian_moments() -> tuple[Tensor, Tensor]:
@@ -78,8 +81,9 @@ def brownian_moments() -> tuple[Tensor, Tensor]:
     variance = step[:, 0] * place - (left**2).sum(1)
     evidence = -0.5 * (white**2).sum((1, 2)) - L.diagonal(dim1=1, dim2=2).log().sum(1)
     weight = torch.softmax(evidence - (a**2 + b**2) / 8, 0)
-    second = torch.cat([torch.stack([a, b], 1) ** 2, mean**2 + variance], 1)
-    fourth = torch.cat([torch.stack([a, b], 1) ** 4, mean**4 + 6 * mean**2 * variance + 3 * variance**2], 1)
+    square = torch.stack([2 * a, 2 * b], 1).exp()  # of the scales
+    second = torch.cat([square, mean**2 + variance], 1)
+    fourth = torch.cat([square**2, mean**4 + 6 * mean**2 * variance + 3 * variance**2], 1)
     return weight @ second, weight @ fourth - (weight @ second) ** 2
 
 
@@ -95,7 +99,7 @@ def regression() -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:
     def forward(x):
         return (x[..., :1] * x[..., 1:26] * x[..., 26:]) @ columns.to(x).mT
 
-    return Problem(forward, prior, Answers()), y, lambda x: torch.cat([x[..., :26].log(), x[..., 26:]], -1)
+    return Problem(forward, prior, Answers()), y, lambda x: x
 
 
 def responses() -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:
