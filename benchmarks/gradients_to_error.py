@@ -34,9 +34,9 @@ from physgen.problem import Problem
 from physgen.result import Result
 
 METHODS: dict[str, Any] = {
-    "Hamiltonian": Hamiltonian(draws=2000, max_steps=2000),
-    "NUTS": NUTS(draws=2000, chains=8, max_steps=2000),
-    "Microcanonical": Microcanonical(draws=2000, max_steps=2000),
+    "Hamiltonian": Hamiltonian(draws=1500, max_steps=1500),
+    "NUTS": NUTS(draws=1500, chains=8, max_steps=1500),
+    "Microcanonical": Microcanonical(draws=6000, max_steps=6000),
 }
 ERROR = 0.01
 

@@ -42,16 +42,24 @@ class Answers(Noise):
 
 
 class Walk(Gaussian):
-    """Log scales of steps and noise ~ N(0, 2^2), and a random walk of 30 steps of that scale."""
+    """Log scales of steps and noise ~ N(0, 2^2), and a random walk of 30 steps of that scale.
+
+    The latents are the places themselves, as the Gym has them, and not the steps: the walk's density over the standard
+    normal one is a factor.
+    """
 
     def __init__(self):
         super().__init__(torch.zeros(32), torch.eye(32), [f"x{i}" for i in range(32)])
 
-    capabilities = frozenset()
+    capabilities = frozenset({"log_factor"})
 
     def decode(self, z, /):
-        scales = 2 * z[..., :2]
-        return torch.cat([scales, (torch.exp(scales[..., :1]) * z[..., 2:]).cumsum(-1)], -1)
+        return torch.cat([2 * z[..., :2], z[..., 2:]], -1)
+
+    def log_factor(self, x, /):
+        log_scale, place = x[..., :1], x[..., 2:]
+        step = torch.diff(place, dim=-1, prepend=torch.zeros_like(log_scale)) * torch.exp(-log_scale)
+        return (0.5 * place**2 - 0.5 * step**2 - log_scale).sum(-1)
 
 
 def brownian() -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:

@@ -47,7 +47,7 @@ class Schedule:
     components: int = 8
     defence: float = 0.03
     stop_ess: float = 200.0
-    stop_share: float = 0.7
+    stop_share: float = 0.6
     accept_ess: float = 100.0
     accept_k_hat: float = 0.7
 
