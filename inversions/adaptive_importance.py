@@ -35,7 +35,7 @@ class Schedule:
     components : int
         Points around which the posterior is linearised anew, from the second round on.
     defence : float
-        Share of every proposal that is the prior itself.
+        Share of every proposal that is the prior itself; of the later ones more where there are few latents.
     stop_ess, stop_share : float
         Effective draws that typical weights promise, and the share of all draws that are effective, after which no
         further round is run.
@@ -183,7 +183,16 @@ def _linearised(posterior: Posterior, z: Tensor, weight: Tensor, schedule: Sched
     step = step * (2 / length).clamp(max=1)[:, None]
     means = points + step.reshape(points.shape)
     factors = cholesky(inverse(factor)).reshape(*points.shape, k)
-    return mixture(means, factors, z, weight, schedule.defence)
+    return mixture(means, factors, z, weight, max(schedule.defence, _searched(k)))
+
+
+def _searched(k: int) -> float:
+    """Share of the prior in the proposals that follow a first one that did not suffice, for k latents.
+
+    A mixture creeps along a bent posterior, and weights cannot tell of what it has not reached: of a ring, half was
+    missing from answers that looked well. So few latents are searched; of more, the prior hits nothing.
+    """
+    return 0.5 ** max(k - 1, 1)
 
 
 def _log_target(posterior: Posterior, z: Tensor) -> Tensor:
