@@ -222,7 +222,7 @@ class HyperLattice:
             if math.isfinite(value) and all(i % step == 0 for i, step in zip(node, steps, strict=True))
         }
         least = max(own.values(), default=0.0) - self.depth
-        return {node: value for node, value in own.items() if value > least}
+        return {node: value for node, value in own.items() if value >= least}
 
     def _next(self, row: int) -> set[Node]:
         """The nodes that the region of an observation needs next; none when it is done."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 _ALIGNED = 8
+_LIFTS = (64, 64_000)  # ulps of the mean of the diagonal, where rounding has made a matrix indefinite
 
 
 def _pad(a: Tensor) -> Tensor:
@@ -41,17 +42,22 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def cholesky(a: Tensor) -> Tensor:
-    """Lower Cholesky factor ``(*, k, k)`` of a positive definite matrix; a semi-definite one is lifted by rounding."""
+    """Lower Cholesky factor ``(*, k, k)`` of a positive definite matrix; a semi-definite one is lifted by rounding.
+
+    NaN where that does not help: the others of a batch do not fail with it.
+    """
     k = a.shape[-1]
     padded = _pad_definite(a)
     factor, info = torch.linalg.cholesky_ex(padded)
-    if bool((info != 0).any()):
-        # rounding made a matrix indefinite: lift its diagonal by a few ulps of its trace
-        lift = 64 * torch.finfo(a.dtype).eps * padded.diagonal(dim1=-2, dim2=-1).mean(-1)
-        eye = torch.eye(padded.shape[-1], dtype=a.dtype, device=a.device)
-        lifted = torch.linalg.cholesky(padded + lift[..., None, None] * eye)
-        factor = torch.where((info != 0)[..., None, None], lifted, factor)
-    return factor[..., :k, :k]
+    eye = torch.eye(padded.shape[-1], dtype=a.dtype, device=a.device)
+    for ulps in _LIFTS:
+        bad = (info != 0)[..., None, None]
+        if not bool(bad.any()):
+            break
+        lift = ulps * torch.finfo(a.dtype).eps * padded.diagonal(dim1=-2, dim2=-1).mean(-1)
+        lifted, info = torch.linalg.cholesky_ex(torch.where(bad, padded + lift[..., None, None] * eye, eye))
+        factor = torch.where(bad, lifted, factor)
+    return torch.where((info != 0)[..., None, None], torch.nan, factor)[..., :k, :k]
 
 
 def solve(factor: Tensor, b: Tensor) -> Tensor:

@@ -178,6 +178,20 @@ def test_what_it_cannot_do_is_refused_in_two_sentences():
         assert re.fullmatch(r"(?s)[A-Z].+[.?] .+[.?]", str(caught.value)), str(caught.value)
 
 
+@pytest.mark.parametrize(("size", "points"), [(1e9, 5), (1e5, 51)])
+def test_an_absurd_observation_spoils_no_other(size, points):
+    """Densities that differ by less than rounding, and matrices that have no factor."""
+    prior = SmoothField(torch.linspace(0, 1, points, dtype=torch.float64), log=True)
+    own = Problem(lambda x: x * 1.0, prior, GaussianNoise(0.05 if points == 5 else 0.02, 0.0 if points == 5 else 0.1))
+    y = torch.ones(2, points, dtype=torch.float64)
+    y[1] = size * torch.exp(-(torch.linspace(-3, 3, points, dtype=torch.float64) ** 2) * (points > 5))
+    result = NestedLaplace(covariance=False)(own, y, seed=1)
+    assert bool(result.trusted[0])
+    torch.testing.assert_close(
+        result.samples[:, :, 0], NestedLaplace(covariance=False)(own, y[:1], seed=1).samples[:, :, 0]
+    )
+
+
 @pytest.mark.slow
 def test_bands_and_hyper_parameters_cover():
     """Three hundred small problems: 90 % intervals of field and hyper-parameters."""
