@@ -42,10 +42,22 @@ class Answers(Noise):
 
 
 class Walk(Gaussian):
-    """Log scales of steps and noise ~ N(0, 2^2), and a random walk of 30 steps of that scale.
+    """Log scales of steps and noise ~ N(0, 2^2), and a random walk of 30 steps of that scale."""
 
-    The latents are the places themselves, as the Gym has them, and not the steps: the walk's density over the standard
-    normal one is a factor.
+    def __init__(self):
+        super().__init__(torch.zeros(32), torch.eye(32), [f"x{i}" for i in range(32)])
+
+    capabilities = frozenset()
+
+    def decode(self, z, /):
+        scales = 2 * z[..., :2]
+        return torch.cat([scales, (torch.exp(scales[..., :1]) * z[..., 2:]).cumsum(-1)], -1)
+
+
+class Places(Gaussian):
+    """The same whose latents are the places themselves, as the Gym has them, and not the steps.
+
+    The walk's density over the standard normal one is a factor.
     """
 
     def __init__(self):
@@ -62,7 +74,7 @@ class Walk(Gaussian):
         return (0.5 * place**2 - 0.5 * step**2 - log_scale).sum(-1)
 
 
-def brownian() -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:
+def brownian(prior: Gaussian | None = None) -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:
     """A walk of 30 steps with missing middle, unknown scales of steps and noise: 32 unknowns."""
 
     def forward(x):
@@ -71,7 +83,7 @@ def brownian() -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:
     def unknowns(x):
         return torch.cat([x[..., :2].exp(), x[..., 2:]], -1)
 
-    return Problem(forward, Walk(), UnknownScale()), torch.tensor(_WALK), unknowns
+    return Problem(forward, prior or Walk(), UnknownScale()), torch.tensor(_WALK), unknowns
 
 
 def brownian_moments() -> tuple[Tensor, Tensor]:
@@ -127,5 +139,5 @@ def responses() -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:
     return Problem(forward, Gaussian(mean, torch.eye(501)), Answers()), y, lambda x: x
 
 
-MODELS = {"brownian": brownian, "regression": regression, "responses": responses}
+MODELS = {"brownian": lambda: brownian(Places()), "regression": regression, "responses": responses}
 """Name -> (problem, observation, causes -> the unknowns whose second moments are compared)."""

@@ -25,7 +25,7 @@ class Search:
     iterations: int = 25
     tolerance: float = 1e-2
     restarts: int = 2
-    candidates: int = 16
+    candidates: int = 64
 
 
 @dataclass(frozen=True, eq=False)

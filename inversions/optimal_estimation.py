@@ -65,7 +65,7 @@ class OptimalEstimation:
     iterations: int = 25
     tolerance: float = 1e-2
     restarts: int = 2
-    candidates: int = 16
+    candidates: int = 64
     components: int = 8
     defence: float = 0.03
     stop_ess: float = 200.0

@@ -303,7 +303,9 @@ def test_float32_agrees_to_rounding_whatever_the_chunks():
         shift = (single.stats["latent_mean"] - double.stats["latent_mean"]).abs() / sd
         assert float(shift.max()) < 2e-2
         assert float((single.stats["log_evidence"] - double.stats["log_evidence"]).abs().median()) < 1e-3
-        assert int((single.status != double.status).sum()) <= 1
+        clear = (double.stats["k_hat"] - 0.7).abs() > 0.1  # where rounding cannot tip the balance
+        assert int(clear.sum()) > 40
+        assert torch.equal(single.status[clear], double.status[clear])
 
 
 SHARP = Problem(lambda x: x[..., 1:] - 1.5 * x[..., :1] ** 2, Standard(2), GaussianNoise(0.02))
@@ -311,7 +313,7 @@ SAME = torch.full((50, 1), -1.0)
 
 
 def test_too_few_iterations_are_said():
-    result = OptimalEstimation(iterations=1, restarts=0, round_draws=(20,))(SHARP, SAME, seed=1)
+    result = OptimalEstimation(iterations=1, restarts=0, candidates=4, round_draws=(20,))(SHARP, SAME, seed=1)
     assert result.status.tolist() == [Status.NOT_CONVERGED] * 50
     assert int(result.stats["iterations"].max()) <= 2  # the second from a draw that stood higher
     assert bool(torch.isfinite(result.samples).all())
