@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"physgen": "physgen", "forward_models": "physgen.forward_models", "inversions": "physgen.inversions"}
 
-NOUNS = ("space", "conditions", "random", "rows", "status", "panel", "priors", "noise")
+NOUNS = ("space", "conditions", "random", "rows", "known_signature", "status", "panel", "priors", "noise")
 """What the physics may use of the platform."""
 
 INNER = (
