@@ -9,12 +9,11 @@ the chains of a run; the warm-up's gradients stand beside it. A chain's share of
 is what each of them computed. The truth of the Brownian motion is an integral over its two scales; that of the others
 comes from a run of another seed that is ten times as long.
 
-The models are those of the Inference Gym (Sountsov et al. 2020) as a user would write them: through `Problem`, with the
-unknowns standardised by the prior, which is what every prior here does. What is squared is what the Gym reports: scales
-themselves, not their logarithms (of which one has a long tail that no chain of some hundred draws knows). Brownian
-motion has the published observations. The other two have made data of the same size: the regression a table of 1000
-rows of 24 normal columns and a constant, the item responses answers of 400 students to 100 questions, of which 30105
-are known.
+The models are those of the Inference Gym (Sountsov et al. 2020) through `Problem`, the Brownian motion in its
+coordinates (places, not steps). What is squared is what the Gym reports: scales themselves, not their logarithms (of
+which one has a long tail that no chain of some hundred draws knows). Brownian motion has the published observations.
+The other two have made data of the same size: the regression a table of 1000 rows of 24 normal columns and a constant,
+the item responses answers of 400 students to 100 questions, of which 30105 are known.
 """
 
 from __future__ import annotations

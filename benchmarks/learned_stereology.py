@@ -6,8 +6,8 @@ For each material, sets of 2,000 section images. The distance between the derive
 and the true one is the 1-Wasserstein distance over the mean size. "made" is that of particles which the 3D model
 generates from the derived distribution of its latents, measured by their meshes. Beside them 15 classes of Saltykov
 (geometric) and of Schwartz and Saltykov (equal), negative ones at 0, given the exact radii. The second number: so many
-sets are fitted without classes too (`FreeSpheres`), ten seconds to minutes each. For speed the posterior's weights are
-not annealed: answers whose weights have too heavy a tail are counted as not trusted, and enter the means too.
+sets are fitted without classes too (`FreeSpheres`), ten seconds to minutes each. Answers that are not trusted are
+counted, and enter the means too.
 
 Then real particles from tomography, cut by random planes, with the kernel sampled from particles that the 3D model
 generates; and nuclei that were labelled by hand.

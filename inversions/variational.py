@@ -33,7 +33,7 @@ _FULL = 1024  # latents up to which a full matrix is learned
 _STAGE = (1 << 21) + (1 << 16) * 4  # random stages of this method: 0 candidates, 1 to 3 draws, from 64 on the search
 _SEARCH = _STAGE + 64
 _DRAWS = _STAGE + (1 << 13)  # from here on two for each pair of draws
-_CANDIDATES = 32
+_CANDIDATES = 64
 _FIRST_SD = 0.3  # of the Gaussian that a search begins with where no curvature is known
 
 
