@@ -43,7 +43,7 @@ class Schedule:
         What an answer must reach to be trusted.
     """
 
-    draws: tuple[int, ...] = (200, 300, 800, 400)
+    draws: tuple[int, ...] = (200, 300, 500, 700)
     components: int = 8
     defence: float = 0.03
     stop_ess: float = 200.0

@@ -61,7 +61,7 @@ class OptimalEstimation:
     """
 
     draws: int = 200
-    round_draws: tuple[int, ...] = (200, 300, 800, 400)
+    round_draws: tuple[int, ...] = (200, 300, 500, 700)
     iterations: int = 25
     tolerance: float = 1e-2
     restarts: int = 2
