@@ -14,6 +14,7 @@ from .microcanonical import Microcanonical
 from .nested_laplace import NestedLaplace
 from .nuts import NUTS
 from .optimal_estimation import OptimalEstimation
+from .pathfinder import Pathfinder
 from .slice_sampler import SliceSampler
 from .suggestion import suggest
 from .suggestion_auto import Auto
@@ -33,6 +34,7 @@ __all__ = [
     "Microcanonical",
     "NestedLaplace",
     "OptimalEstimation",
+    "Pathfinder",
     "SliceSampler",
     "TemperedSMC",
     "Variational",

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from physgen.diagnostics.psis import pareto_smooth
 from physgen.diagnostics.resampling import systematic, unbiased
+from physgen.noise import Noise
 from physgen.problem import Posterior
 from physgen.random import normal, uniform
 from physgen.small_matrices import cholesky, inverse, solve
 from physgen.status import Status
 
+from .climb import curvature
+from .gradient import Target
 from .levenberg_marquardt import quadratic_model
 from .student_mixture import StudentMixture, around, effective, log_sum_exp, mixture
 
@@ -41,6 +44,8 @@ class Schedule:
         further round is run.
     accept_ess, accept_k_hat : float
         What an answer must reach to be trusted.
+    undefined : float
+        Share of the draws at which the model may be undefined: these have no weight.
     """
 
     draws: tuple[int, ...] = (200, 300, 500, 700)
@@ -50,6 +55,7 @@ class Schedule:
     stop_share: float = 0.6
     accept_ess: float = 100.0
     accept_k_hat: float = 0.7
+    undefined: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +71,8 @@ class Weighted:
     rounds : integer Tensor (B,)
     best : Tensor (B, k)
         The draw of the highest posterior density.
+    undefined : integer Tensor (B,)
+        Draws at which the model was undefined.
     """
 
     z: Tensor
@@ -74,6 +82,7 @@ class Weighted:
     log_evidence: Tensor
     rounds: Tensor
     best: Tensor
+    undefined: Tensor
 
 
 def sample_posterior(
@@ -113,12 +122,16 @@ def sample_posterior(
     previous = _laplace_moments(mean, covariance, share)
     proposals = [around(mean, covariance, share, schedule.defence)]
     z, target = mean.new_empty(total, 0, k), mean.new_empty(total, 0)
+    lost = torch.zeros_like(active)  # draws of no weight
     densities: list[Tensor] = []  # of all draws under each proposal
     for number, size in enumerate(schedule.draws):
         densities.append(proposals[-1].log_prob(z))
         new = _propose(proposals[-1], index[active], size, k, seed, number)
         z = torch.cat([z, new], dim=1)
-        target = torch.cat([target, _log_target(posterior.select(active), new)], dim=1)
+        value = _log_target(posterior.select(active), new)
+        lost = lost + torch.isnan(value).sum(1)
+        few = lost <= schedule.undefined * z.shape[1]
+        target = torch.cat([target, torch.where(torch.isnan(value) & few[:, None], -torch.inf, value)], dim=1)
         densities = [torch.cat([d, q.log_prob(new)], 1) for d, q in zip(densities, proposals, strict=True)]
         log_weight = target - _log_mixture(densities, schedule.draws[: number + 1])
         smooth, k_hat = pareto_smooth(log_weight.mT)
@@ -139,11 +152,11 @@ def sample_posterior(
             out.best[at] = z[rows, torch.nan_to_num(target[rows], nan=-torch.inf).argmax(-1)]
             out.status[at], out.k_hat[at], out.ess[at] = status[rows], k_hat[rows], ess[rows]
             out.log_evidence[at] = torch.logsumexp(log_weight[rows], -1) - torch.log(mean.new_tensor(z.shape[1]))
-            out.rounds[at] = number + 1
+            out.rounds[at], out.undefined[at] = number + 1, lost[rows]
         rest = torch.nonzero(~finished).squeeze(-1)
         if not rest.numel():
             break
-        active, z, target = active[rest], z[rest], target[rest]
+        active, z, target, lost = active[rest], z[rest], target[rest], lost[rest]
         proposals = [p.select(rest) for p in proposals]
         densities = [d[rest] for d in densities]
         previous = moments(z, log_weight[rest])
@@ -155,7 +168,9 @@ def _empty(total: int, draws: int, k: int, like: Tensor) -> Weighted:
     nan = torch.full((total,), torch.nan, dtype=like.dtype, device=like.device)
     integers = torch.zeros(total, dtype=torch.int64, device=like.device)
     z, best = like.new_full((total, draws, k), torch.nan), like.new_full((total, k), torch.nan)
-    return Weighted(z, integers.clone(), nan.clone(), nan.clone(), nan.clone(), integers.clone(), best)
+    return Weighted(
+        z, integers.clone(), nan.clone(), nan.clone(), nan.clone(), integers.clone(), best, integers.clone()
+    )
 
 
 def _propose(proposal: StudentMixture, index: Tensor, size: int, k: int, seed: int, step: int) -> Tensor:
@@ -176,14 +191,23 @@ def _linearised(posterior: Posterior, z: Tensor, weight: Tensor, schedule: Sched
     ladder = (torch.arange(count, dtype=z.dtype, device=z.device) + 0.5) / count * cumulative[:, -1:]
     pick = torch.searchsorted(cumulative, ladder).clamp(max=z.shape[1] - 1)
     points = z.gather(1, pick[..., None].expand(-1, -1, k))
-    gradient, information, _ = quadratic_model(posterior.repeat(count), points.flatten(0, 1))
-    factor = cholesky(information + torch.eye(k, dtype=z.dtype, device=z.device))
+    gradient, precision = _quadratic(posterior.repeat(count), points.flatten(0, 1))
+    factor = cholesky(precision)
     step = solve(factor, gradient[..., None]).squeeze(-1)
     length = (gradient * step).sum(-1).clamp(min=1e-12).sqrt()
     step = step * (2 / length).clamp(max=1)[:, None]
     means = points + step.reshape(points.shape)
     factors = cholesky(inverse(factor)).reshape(*points.shape, k)
     return mixture(means, factors, z, weight, max(schedule.defence, _searched(k)))
+
+
+def _quadratic(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient (B, k) of the log density at z (B, k), and the precision (B, k, k) of its normal approximation."""
+    if type(posterior.problem.noise).whiten is Noise.whiten:
+        precision, gradient = curvature(Target(posterior), z)
+        return gradient, precision
+    gradient, information, _ = quadratic_model(posterior, z)
+    return gradient, information + torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
 
 def _searched(k: int) -> float:
@@ -196,8 +220,12 @@ def _searched(k: int) -> float:
 
 
 def _log_target(posterior: Posterior, z: Tensor) -> Tensor:
-    """Unnormalised log posterior density (B, S) of z (B, S, k); NaN where the model is undefined."""
-    return posterior.log_prob(z.transpose(0, 1)).mT
+    """Unnormalised log posterior density (B, S) of z (B, S, k); NaN where the model is undefined.
+
+    So far out that the prior holds nothing, an undefined model has no mass.
+    """
+    value = posterior.log_prob(z.transpose(0, 1)).mT
+    return torch.where(torch.isnan(value) & ~Target(posterior).near(z), -torch.inf, value)
 
 
 def _log_mixture(densities: list[Tensor], counts: Sequence[int]) -> Tensor:

@@ -20,6 +20,7 @@ from .gradient import Target
 _STEPS, _RATE = 300, 0.1  # of Adam (Kingma & Ba 2015)
 _MOMENTUM, _MEMORY = 0.9, 0.99
 _STOPS = (0, 5, 10, 20, 35, 60, 100, 170)  # steps after which a point of the path is looked at, besides its best one
+POINTS = len(_STOPS) + 1  # of a path, at most
 _FEW = (0, 10, 35, 100)  # the same where the curvature costs many gradients
 _MANY = 64  # latents from which it does
 _NUMBERS = 1 << 22  # that are held at once
@@ -60,7 +61,20 @@ def climb(target: Target, z: Tensor) -> Tensor:
 
 
 def nearest_normal(target: Target, path: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The best of the normal approximations at the points of each path.
+    """The best of the normal approximations at the points of each path: see `normals`.
+
+    Returns
+    -------
+    mean, factor, bound : Tensor (B, K, k), (B, K, k, k), (B, K)
+    """
+    mean, factor, bound = normals(target, path, eps)
+    best = bound.argmax(2)
+    rows, paths = torch.arange(len(path), device=path.device)[:, None], torch.arange(path.shape[1], device=path.device)
+    return mean[rows, paths, best], factor[rows, paths, best], bound[rows, paths, best]
+
+
+def normals(target: Target, path: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Normal approximations at all points of paths.
 
     Parameters
     ----------
@@ -69,13 +83,13 @@ def nearest_normal(target: Target, path: Tensor, eps: Tensor) -> tuple[Tensor, T
     path : Tensor (B, K, P, k)
         Of `climb`.
     eps : Tensor (B, M, k)
-        Standard normal, for the lower bounds of the evidence that decide.
+        Standard normal, for the lower bounds of the evidence.
 
     Returns
     -------
-    mean, factor : Tensor (B, K, k), (B, K, k, k)
+    mean, factor : Tensor (B, K, P, k), (B, K, P, k, k)
         Mean and Cholesky factor of the covariance.
-    bound : Tensor (B, K)
+    bound : Tensor (B, K, P)
         Their lower bounds.
     """
     flat, lead, k = path.flatten(0, 2), path.shape[:3], path.shape[3]
@@ -85,9 +99,7 @@ def nearest_normal(target: Target, path: Tensor, eps: Tensor) -> tuple[Tensor, T
     for cut in torch.arange(len(flat), device=path.device).split(max(1, _NUMBERS // each)):
         found.append(_normal(target.select(which[cut]), flat[cut], eps[which[cut]]))
     mean, factor, bound = (torch.cat(part).unflatten(0, lead) for part in zip(*found, strict=True))
-    best = bound.argmax(2)
-    rows, paths = torch.arange(lead[0], device=path.device)[:, None], torch.arange(lead[1], device=path.device)
-    return mean[rows, paths, best], factor[rows, paths, best], bound[rows, paths, best]
+    return mean, factor, bound
 
 
 def _normal(target: Target, z: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,7 +108,7 @@ def _normal(target: Target, z: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Ten
     Its centre is one Newton step away, at most two standard deviations.
     """
     count, k = z.shape
-    precision, gradient = _curvature(target, z)
+    precision, gradient = curvature(target, z)
     factor = cholesky(inverse(cholesky(precision)))
     half = product(factor.mT, gradient[..., None])
     length = half.square().sum((1, 2)).sqrt().clamp(min=1e-12)
@@ -108,7 +120,7 @@ def _normal(target: Target, z: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Ten
     return mean, factor, value.mean(1) + entropy
 
 
-def _curvature(target: Target, z: Tensor) -> tuple[Tensor, Tensor]:
+def curvature(target: Target, z: Tensor) -> tuple[Tensor, Tensor]:
     """Minus the Hessian (B, k, k) of the log density at z (B, k), made positive, and the gradient (B, k).
 
     By central differences of the gradient. Where it is not positive definite, its eigenvalues are those of their size,

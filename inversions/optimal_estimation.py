@@ -115,7 +115,7 @@ class OptimalEstimation:
         if type(problem.noise).whiten is Noise.whiten:
             raise TypeError(
                 f"OptimalEstimation needs a noise with whiten, and {type(problem.noise).__name__} has none. "
-                "Use Hamiltonian, or SliceSampler, which needs no gradient either."
+                "Use Pathfinder, or SliceSampler, which needs no gradient either."
             )
 
         def answer(posterior: Posterior, index: Tensor, advance: Callable[[int], None]) -> dict[str, Tensor]:
@@ -177,5 +177,5 @@ class OptimalEstimation:
             )
             parts.append(drawn)
             advance(len(own))
-        names = (f.name for f in fields(Weighted))
+        names = (f.name for f in fields(Weighted) if f.name != "undefined")
         return {name: torch.cat([getattr(p, name) for p in parts]) for name in names}

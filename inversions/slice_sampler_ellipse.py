@@ -18,6 +18,7 @@ _FORGET = 10  # steps between draws that count as independent where an ellipse i
 _ENOUGH = 10  # draws for each latent from which a covariance is taken as it is
 _GOOD = 2.0  # evaluations of a step, up to which an ellipse fits
 _TINY = 1e-4  # of the covariance before, added to that of the draws
+_LEAST = 1e-6  # squared chord, of a turn of a thousandth
 _SHRINKS = 40  # of a bracket, at most: by then it is a billionth of a turn, and the chain stays where it is
 
 
@@ -47,11 +48,15 @@ class Ellipse:
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """Where the chains are: z (B, C, k), log density (B, C); evaluations (B,) that it took."""
+    """Where the chains are: z (B, C, k), log density (B, C); evaluations (B,) that it took; and how far they turned.
+
+    For a turn by t, log_chord (B, C) is the log of its squared chord 2 (1 - cos t).
+    """
 
     z: Tensor
     value: Tensor
     evaluations: Tensor
+    log_chord: Tensor
 
 
 def prior_ellipse(z: Tensor) -> Ellipse:
@@ -126,7 +131,7 @@ def move(target: Target, ellipse: Ellipse, z: Tensor, value: Tensor, *, seed: in
     angle = 2 * math.pi * u[:, 1]
     low, high = angle - 2 * math.pi, angle.clone()
     new_z, new_value = z.clone(), value.clone()
-    evaluations = torch.zeros_like(index)
+    evaluations, turn = torch.zeros_like(index), torch.zeros_like(value)
     b, c = torch.ones_like(value, dtype=torch.bool).nonzero(as_tuple=True)
     for shrink in range(2, _SHRINKS + 2):
         t = angle[b, c]
@@ -138,13 +143,14 @@ def move(target: Target, ellipse: Ellipse, z: Tensor, value: Tensor, *, seed: in
         square = (ww * cos * cos + 2 * wn * sin * cos + nn * sin * sin).clamp(min=0)
         good = found - ellipse.log_density(square, k) > level[b, c]
         new_z[b[good], c[good]], new_value[b[good], c[good]] = proposal[good], found[good]
+        turn[b[good], c[good]] = 2 * (1 - cos[good])
         b, c, t = b[~good], c[~good], t[~good]
         if not len(b) or shrink > _SHRINKS:
             break
         low[b, c] = torch.where(t < 0, t, low[b, c])
         high[b, c] = torch.where(t < 0, high[b, c], t)
         angle[b, c] = low[b, c] + u[b, shrink, c] * (high[b, c] - low[b, c])
-    return Moved(new_z, new_value, evaluations)
+    return Moved(new_z, new_value, evaluations, turn.clamp(min=_LEAST).log())
 
 
 def _direction(ellipse: Ellipse, w: Tensor, *, seed: int, index: Tensor, stage: int) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 from physgen.noise import Noise
 from physgen.problem import Problem
 
+from .pathfinder import MOST
+
 FEW = 50  # latents up to which importance weights correct a Laplace posterior
 DENSE = 2000  # latents up to which matrices of their covariance are held
 MANY = 10_000  # observations from which it pays to learn the inverse
@@ -115,6 +117,10 @@ def _guided(facts: Facts) -> str:
     return _steps(facts) or ("" if facts.denoiser else "needs a prior with a denoiser, as Diffusion") or weighted
 
 
+def _paths(facts: Facts) -> str:
+    return _slopes(facts) or ("" if facts.latents <= MOST else f"needs at most {MOST} latents, not {facts.latents}")
+
+
 def _two(facts: Facts) -> str:
     return _slopes(facts) or ("" if facts.latents > 1 else "needs two latents or more")
 
@@ -126,6 +132,7 @@ def _grid(facts: Facts) -> str:
 NEEDS: Mapping[str, Need] = MappingProxyType(
     {
         "OptimalEstimation": Need(_steps, f"milliseconds for each observation, where there are up to {FEW} latents"),
+        "Pathfinder": Need(_paths, f"any noise that has a density, where there are up to {FEW} latents"),
         "NestedLaplace": Need(_nested, "fields whose amplitude and length scale are unknown"),
         "Hamiltonian": Need(_slopes, f"up to {DENSE} latents, curved posteriors"),
         "NUTS": Need(_slopes, "the standard to check others by"),
@@ -218,8 +225,10 @@ def _order(facts: Facts) -> list[tuple[str, str]]:
     slow += [("SliceSampler", "needs no step size, where trajectories diverge"), *last]
     if not _nested(facts):
         return [("NestedLaplace", f"{_count(facts.hyper_latents, 'hyper-parameter')} on a lattice"), *slow]
-    if k <= FEW:
+    if k <= FEW and facts.whitening:
         return [("OptimalEstimation", f"at most {FEW} latents: Laplace, corrected by importance weights"), *slow]
+    if k <= FEW:
+        return [("Pathfinder", f"at most {FEW} latents: climbs, corrected by importance weights"), *slow]
     return slow
 
 

@@ -17,9 +17,12 @@ from physgen.status import Status
 from .batched import Layout, invert
 from .escalation import escalate
 from .optimal_estimation import OptimalEstimation
+from .pathfinder import Pathfinder
 from .suggestion import DENSE, NEEDS, Facts, method_class, suggest
 
-_OWN_DRAWS = ("OptimalEstimation", "NestedLaplace", "Variational", "Grid", "LookupTable")  # one chain, draws at will
+# one chain, draws at will
+_OWN_DRAWS = ("OptimalEstimation", "Pathfinder", "NestedLaplace", "Variational", "Grid", "LookupTable")
+_ROUNDS = {method.__name__: (method.draws, method.round_draws) for method in (OptimalEstimation, Pathfinder)}
 _FULL_RANK = 1024  # latents up to which `Variational` learns a full matrix
 
 
@@ -115,9 +118,9 @@ def _make(name: str, draws: int, facts: Facts) -> Any:
     if method is None:
         raise ValueError(f"Unknown method {name!r}. Give one of {', '.join(NEEDS)}.")
     settings: dict[str, Any] = {"draws": draws} if name in _OWN_DRAWS else {}
-    if name == "OptimalEstimation" and draws > OptimalEstimation.draws:
-        times = draws / OptimalEstimation.draws
-        settings["round_draws"] = tuple(round(times * size) for size in OptimalEstimation.round_draws)
+    few, rounds = _ROUNDS.get(name, (draws, ()))
+    if draws > few:
+        settings["round_draws"] = tuple(round(draws / few * size) for size in rounds)
         settings["stop_ess"] = float(draws)
     if name == "SliceSampler" and facts.latents > DENSE:
         settings["precondition"] = False

@@ -22,6 +22,7 @@ CODES: Mapping[str, int] = MappingProxyType(
         "Variational": 12,
         "GuidedDiffusion": 13,
         "Auto": 14,
+        "Pathfinder": 15,
     }
 )
 """The statistic `answered_by` of each method. Codes are stored in files: a new method gets a new number."""

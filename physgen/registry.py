@@ -71,6 +71,7 @@ BUILTIN: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "lookup-table": "physgen.inversions:LookupTable",
             "microcanonical": "physgen.inversions:Microcanonical",
             "nuts": "physgen.inversions:NUTS",
+            "pathfinder": "physgen.inversions:Pathfinder",
             "slice-sampler": "physgen.inversions:SliceSampler",
             "nested-laplace": "physgen.inversions:NestedLaplace",
         },

@@ -74,9 +74,9 @@ class Noise(abc.ABC):
     def whiten(self, y: Tensor, prediction: Tensor, **conditions: Tensor) -> Whitener:
         """The local quadratic model of `log_prob` around `prediction`; gradient inversions need it."""
         raise TypeError(
-            f"{type(self).__name__} has no whiten. Use an inversion that does without: Hamiltonian, NUTS, "
-            'Microcanonical or Variational(family="full-rank"), which need a gradient, or SliceSampler, TemperedSMC, '
-            "Ensemble, Grid, LookupTable or Amortised, which only evaluate."
+            f"{type(self).__name__} has no whiten. Use an inversion that does without: Pathfinder, Hamiltonian, "
+            'NUTS, Microcanonical or Variational(family="full-rank"), which need a gradient, or SliceSampler, '
+            "TemperedSMC, Ensemble, Grid, LookupTable or Amortised, which only evaluate."
         )
 
     def standardise(self, y: Tensor, prediction: Tensor, **conditions: Tensor) -> Tensor:

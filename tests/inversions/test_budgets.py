@@ -47,6 +47,11 @@ BUDGETS = {  # name -> settings that are its budget, far too small; others that 
         {"draws": 8, "walkers": 16},
         {"CHAINS_TOO_SHORT", "CHAINS_DISAGREE"},
     ),
+    "Pathfinder": (
+        {"round_draws": (20,), "paths": 1, "candidates": 1},
+        {"draws": 50},
+        {"FEW_EFFECTIVE_DRAWS", "HEAVY_TAILS", "ROUNDS_DISAGREE"},
+    ),
     "Grid": ({"passes": 2, "points": 9}, {}, {"GRID_TOO_COARSE"}),
     "LookupTable": ({"size": 200}, {}, {"APPROXIMATE"}),
     "Amortised": (

@@ -14,7 +14,11 @@ from physgen.status import Status
 
 NAMES = ("banana", "funnel", "bridge", "ring", "two modes", "unequal modes", "condition 1e5")
 # what finds each shape in seconds; the whole table is printed by benchmarks/hard_shapes.py
-QUICK = {"Hamiltonian": ("banana", "ring", "two modes", "condition 1e5"), "SliceSampler": ("banana", "ring")}
+QUICK = {
+    "Hamiltonian": ("banana", "ring", "condition 1e5"),
+    "SliceSampler": ("ring",),
+    "Pathfinder": ("banana", "ring", "two modes", "unequal modes", "condition 1e5"),
+}
 CASES = [(method, shape) for method, shapes in QUICK.items() for shape in shapes]
 
 
@@ -116,6 +120,14 @@ def test_a_shape_that_is_found(hard, method, name):
     assert not any(w and s == Status.TRUSTED for w, s in zip(found["wrong"], found["status"], strict=True))
     assert not found["together"]
     assert Status.TRUSTED in found["status"]
+
+
+@pytest.mark.parametrize("name", ["funnel", "bridge"])
+def test_importance_weights_that_know_nothing_of_a_neck_are_not_trusted(hard, name):
+    shape = hard.SHAPES[name]()
+    found = hard.cell("Pathfinder", shape, hard.Truth.of(shape), 5)
+    print(f"Pathfinder, {name}: {found}")
+    assert not any(w and s == Status.TRUSTED for w, s in zip(found["wrong"], found["status"], strict=True))
 
 
 def test_a_method_that_cannot_refuses(hard):

@@ -99,7 +99,15 @@ def test_the_table_of_what_is_refused():
     def refused(name):
         return set(suggest(PROBLEMS[name]).refused)
 
-    slopes = {"OptimalEstimation", "NestedLaplace", "Hamiltonian", "NUTS", "Microcanonical", "Variational"}
+    slopes = {
+        "OptimalEstimation",
+        "NestedLaplace",
+        "Pathfinder",
+        "Hamiltonian",
+        "NUTS",
+        "Microcanonical",
+        "Variational",
+    }
     here = set(KNOWN_METHODS)
     assert refused("smooth") == {"NestedLaplace", "GuidedDiffusion"} & here
     assert refused("black box") == (slopes | {"GuidedDiffusion"}) & here
@@ -113,7 +121,8 @@ def test_the_table_of_what_is_refused():
     [
         (PROBLEMS["smooth"], "OptimalEstimation"),
         (PROBLEMS["black box"], "SliceSampler"),
-        (PROBLEMS["no whiten"], "Hamiltonian"),
+        (PROBLEMS["no whiten"], "Pathfinder"),
+        (Problem(same, normal(60), Laplace()), "Hamiltonian"),
         (Problem(same, normal(60), SMOOTH), "Hamiltonian"),
         (Problem(same, SmoothField([0.0, 1.0, 2.0, 3.0]), SMOOTH), "NestedLaplace"),
         (Problem(blackbox(same), normal(60), SMOOTH), "SliceSampler"),
