@@ -147,7 +147,7 @@ def main() -> None:
             f"{float(stats['gradients'].double().mean()) / chains:.0f} gradients a chain, "
             f"largest R-hat {float(stats['rhat'][result.trusted].max()):.3f}"
         )
-        rates["Hamiltonian"] = float(result.stats["ess_bulk"][result.trusted].sum()) / seconds
+        rates["Hamiltonian"] = float(stats["ess"][result.trusted].sum()) / seconds
 
         laplace = OptimalEstimation()(problem, y, conditions=ANGLES, seed=1)
         z = starts(posterior, laplace, 1)

@@ -24,8 +24,11 @@ from .mode_search import Search, find_modes
 
 _CANDIDATES = 64  # prior draws, of which the best ones are starts where there is no mode to climb to
 _CLIMBED = 256  # latents, at most, of which the curvature is taken where the noise gives none
+_CLIMBS = 8  # at least, where there is a gradient but no quadratic model
+_LOWER = 20.0  # nats by which the best one's bound of the evidence may exceed that of a climb that is of use
 _TRIALS = 16  # draws that measure how near a normal distribution is to the posterior
 _MASS = 0.01  # share of the evidence from which on a mode gets a superchain of its own
+_BORDER = 0.05  # share of the draws
 _SHRINK, _TINY = 5.0, 1e-3  # of the estimated metric towards a small multiple of I, as Stan has it
 
 
@@ -82,23 +85,32 @@ def start(posterior: Posterior, chains: int, superchains: int, *, seed: int, ind
     else:
         pool = normal((max(_CANDIDATES, 4 * superchains), k), index, seed=seed, stage=stage + 1, dtype=dtype)
         value = torch.nan_to_num(posterior.log_prob(pool.transpose(0, 1)).mT, nan=-torch.inf)
-        best = value.topk(superchains, dim=1).indices
-        z = pool.gather(1, best[..., None].expand(-1, -1, k))
+        best = value.topk(max(superchains, _CLIMBS), dim=1).indices
+        climbers = pool.gather(1, best[..., None].expand(-1, -1, k))
+        z = climbers[:, :superchains]
         mean = torch.zeros_like(z[:, 0])
         factor = torch.eye(k, dtype=dtype, device=z.device).expand(len(index), k, k).clone()
         status = torch.where(torch.isneginf(value).all(1), int(Status.INFEASIBLE), int(Status.TRUSTED))
         if posterior.problem.differentiable and k <= _CLIMBED:
-            z, mean, factor = _climbed(posterior, _feasible(posterior, z), eps, pool[:, :_TRIALS])
+            z, mean, factor = _climbed(posterior, _feasible(posterior, climbers), eps, pool[:, :_TRIALS])
     z = _feasible(posterior, z)
     return Start(z.repeat_interleave(chains // superchains, 1), mean, factor, status)
 
 
 def _climbed(posterior: Posterior, z: Tensor, eps: Tensor, trial: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Starts (B, K, k) drawn from the normal approximations along climbs, and the mean and factor of the best one."""
+    """Starts (B, K, k) drawn from the best of the normal approximations along climbs, and mean and factor of the best.
+
+    Climbs begin at z (B, J, k), J of K or more. One that was caught on a lower hill is of no use: its chains would not
+    leave it, and the metric would be that of the distance between the hills.
+    """
     target = Target(posterior)
     means, factors, bound = nearest_normal(target, climb(target, z), trial)
-    every, best = torch.arange(len(z), device=z.device), bound.argmax(1)
-    return means + product(factors, eps[..., None]).squeeze(-1), means[every, best], factors[every, best]
+    bound, order = torch.nan_to_num(bound, nan=-torch.inf).sort(dim=1, descending=True, stable=True)
+    useful = (bound > bound[:, :1] - _LOWER).sum(1, keepdim=True).clamp(min=1)
+    pick = order.gather(1, torch.arange(eps.shape[1], device=z.device) % useful)
+    every = torch.arange(len(z), device=z.device)[:, None]
+    means, factors = means[every, pick], factors[every, pick]
+    return means + product(factors, eps[..., None]).squeeze(-1), means[:, 0], factors[:, 0]
 
 
 def _every_hill(hill: Tensor, share: Tensor) -> Tensor:
@@ -155,6 +167,19 @@ def metric(z: Tensor) -> Tensor:
 def mean_of(x: Tensor) -> Tensor:
     """Mean over the second axis, in an order that does not depend on the number of observations."""
     return x.cumsum(1)[:, -1] / x.shape[1]
+
+
+def at_borders(z: Tensor, value: Tensor) -> Tensor:
+    """Means (B, 2, k) of values (B, C, S) over the outer twentieth of draws z (B, C, S, k), below and above.
+
+    In each latent; NaN is left out.
+    """
+    flat, value = z.flatten(1, 2), value.flatten(1, 2)
+    order = flat.argsort(1)
+    count = max(1, round(_BORDER * order.shape[1]))
+    ends = torch.stack([order[:, :count], order[:, -count:]], 1)  # (B, 2, count, k)
+    rows = torch.arange(len(value), device=value.device)[:, None, None, None]
+    return value[rows, ends].nanmean(2)
 
 
 def summary(posterior: Posterior, z: Tensor, superchains: int) -> dict[str, Tensor]:

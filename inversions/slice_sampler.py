@@ -19,7 +19,7 @@ from physgen.status import Status
 
 from .batched import Layout, invert
 from .gradient import Target
-from .markov import Start, can_climb, judge, mean_of, summary
+from .markov import Start, at_borders, can_climb, judge, mean_of, summary
 from .slice_sampler_ellipse import Ellipse, Moved, learned, move, prior_ellipse
 from .slice_sampler_start import begin
 
@@ -31,7 +31,7 @@ _CONTRACTED = 30.0  # times narrower than the ellipses: chains of any affordable
 # what the chains have not entered, however well they agree. Where the shape is the same everywhere, or there are modes,
 # steps are at most 1.6 times shorter; in a walk of unknown noise, of whose lower twentieth the chains of one run in
 # four had seen nothing, 2.4 to 13 times.
-_BORDER, _CREEPING = 0.05, 2.0
+_CREEPING = 2.0
 
 
 @dataclass(frozen=True)
@@ -293,13 +293,8 @@ def _creep(z: Tensor, log_chord: Tensor) -> Tensor:
 
     Geometric means are compared.
     """
-    flat, size = z.flatten(1, 2), log_chord.flatten(1, 2)
-    order = flat.argsort(1)
-    count = max(1, round(_BORDER * order.shape[1]))
-    ends = torch.stack([order[:, :count], order[:, -count:]], 1)  # (b, 2, count, k)
-    rows = torch.arange(len(size), device=size.device)[:, None, None, None]
-    least = mean_of(size[rows, ends].movedim(2, 1)).amin((1, 2))
-    return torch.exp(0.5 * (mean_of(size) - least)).clamp(min=1)
+    least = at_borders(z, log_chord).amin((1, 2))
+    return torch.exp(0.5 * (mean_of(log_chord.flatten(1, 2)) - least)).clamp(min=1)
 
 
 def _contraction(ellipse: Ellipse, z: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from physgen.inversions import NUTS, Hamiltonian, Microcanonical
+from physgen.inversions.gradient_chains import _sticks
 from physgen.noise import GaussianNoise, Noise
 from physgen.priors import Gaussian, Independent, Normal, where
 from physgen.problem import Problem
@@ -187,3 +188,12 @@ def test_own_settings_out_of_range():
         NUTS(max_depth=0)
     with pytest.raises(ValueError, match="Hamiltonian or NUTS"):
         Microcanonical()(KNOWN["mixture"]().problem, [1.2])
+
+
+def test_chains_that_stay_at_the_border_of_their_draws_are_noticed():
+    z = torch.randn(3, 4, 50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    accept = torch.full((3, 4, 50), 0.9, dtype=torch.float64)
+    for row in (1, 2):  # the upper twentieth of 200 in one latent
+        accept[row][z[row, ..., 1] >= z[row, ..., 1].flatten().sort().values[190]] = 0.3 if row == 1 else torch.nan
+    # what the prior excludes says nothing of the step
+    assert _sticks(z, accept).tolist() == [False, True, False]
