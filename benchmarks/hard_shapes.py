@@ -35,6 +35,7 @@ from physgen.status import Status
 
 ERRORS, SHARE = 4.5, 0.05
 EXACT = 400_000  # draws
+WHY = ("ess", "k_hat", "creep", "border_acceptance")  # statistics that the statuses come from: lowest and highest
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +98,11 @@ def judged(shape: Shape, truth: Truth, result: Result) -> dict[str, Any]:
         "together": together,
         "errors": None if worst is None else round(float(worst[0].amax()), 2),
         "share": None if worst is None else round(float(worst[1].amax()), 4),
+        "range": {
+            name: [float(f"{v:.3g}") for v in (value.min(), value.max())]
+            for name in WHY
+            if (value := result.stats.get(name)) is not None
+        },
     }
 
 

@@ -5,7 +5,7 @@
 
 The pixels are those of `physgen/data/forest_plots_2018.nc` (Sentinel-2, Wienerwald 2018), with model, prior and noise
 of `examples/canopy/forest_plots.toml`. The reference is importance sampling until 10,000 draws are effective, fifty
-times as many as the default asks; that the Markov chains agree with it is what vouches for it.
+times as many as the default asks. Markov chains share nothing with it: they vouch for it where they agree.
 Printed, as a Markdown table, for each method at its default settings: the share of pixels that it trusts; over these,
 the difference between its mean of the leaf area and the reference's in posterior standard deviations (root mean square,
 largest, and the same that its own Monte-Carlo error explains), and the ratio of the standard deviations (median, and

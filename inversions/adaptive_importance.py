@@ -44,6 +44,8 @@ class Schedule:
         further round is run.
     accept_ess, accept_k_hat : float
         What an answer must reach to be trusted.
+    accept_share : float
+        Share of all draws that is effective in an answer that is trusted.
     undefined : float
         Share of the draws at which the model may be undefined: these have no weight.
     """
@@ -55,6 +57,7 @@ class Schedule:
     stop_share: float = 0.6
     accept_ess: float = 100.0
     accept_k_hat: float = 0.7
+    accept_share: float = 0.0
     undefined: float = 0.0
 
 
@@ -204,8 +207,7 @@ def _linearised(posterior: Posterior, z: Tensor, weight: Tensor, schedule: Sched
 def _quadratic(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor]:
     """Gradient (B, k) of the log density at z (B, k), and the precision (B, k, k) of its normal approximation."""
     if type(posterior.problem.noise).whiten is Noise.whiten:
-        precision, gradient = curvature(Target(posterior), z)
-        return gradient, precision
+        return curvature(Target(posterior), z)
     gradient, information, _ = quadratic_model(posterior, z)
     return gradient, information + torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
@@ -267,7 +269,8 @@ def judge(log_weight: Tensor, k_hat: Tensor, ess: Tensor, agree: Tensor, schedul
     """A status (B,) from unnormalised log weights (B, S), their tail, effective draws, and whether rounds agree."""
     status = torch.full(k_hat.shape, int(Status.TRUSTED), dtype=torch.int64, device=k_hat.device)
     status[~agree] = Status.ROUNDS_DISAGREE
-    status[~(ess >= schedule.accept_ess)] = Status.FEW_EFFECTIVE_DRAWS
+    least = max(schedule.accept_ess, schedule.accept_share * log_weight.shape[-1])
+    status[~(ess >= least)] = Status.FEW_EFFECTIVE_DRAWS
     status[~(k_hat < schedule.accept_k_hat)] = Status.HEAVY_TAILS
     status[torch.isneginf(log_weight).all(-1)] = Status.INFEASIBLE
     status[torch.isnan(log_weight).any(-1) | torch.isposinf(log_weight).any(-1)] = Status.MODEL_UNDEFINED

@@ -108,7 +108,7 @@ def _normal(target: Target, z: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Ten
     Its centre is one Newton step away, at most two standard deviations.
     """
     count, k = z.shape
-    precision, gradient = curvature(target, z)
+    gradient, precision = curvature(target, z)
     factor = cholesky(inverse(cholesky(precision)))
     half = product(factor.mT, gradient[..., None])
     length = half.square().sum((1, 2)).sqrt().clamp(min=1e-12)
@@ -121,7 +121,7 @@ def _normal(target: Target, z: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def curvature(target: Target, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Minus the Hessian (B, k, k) of the log density at z (B, k), made positive, and the gradient (B, k).
+    """Gradient (B, k) of the log density at z (B, k), and minus its Hessian (B, k, k), made positive.
 
     By central differences of the gradient. Where it is not positive definite, its eigenvalues are those of their size,
     and none is below the tenth of the prior's.
@@ -135,4 +135,4 @@ def curvature(target: Target, z: Tensor) -> tuple[Tensor, Tensor]:
     hessian = -(slopes[:, 0] - slopes[:, 1]) / (2 * step)
     values, vectors = torch.linalg.eigh(0.5 * (hessian + hessian.mT))
     precision = (vectors * values.abs().clamp(min=0.1)[:, None]) @ vectors.mT
-    return precision, slopes.mean((1, 2))
+    return slopes.mean((1, 2)), precision

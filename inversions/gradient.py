@@ -9,7 +9,7 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from physgen.problem import Posterior
+from physgen.problem import Posterior, Problem
 
 _NO_MASS = 1e-9  # latents so far out that the prior holds less: a model may be undefined there
 
@@ -80,3 +80,11 @@ class Target:
             self.undefined.index_add_(0, which[inside], torch.ones_like(which[inside]))
             value = torch.where(bad, -torch.inf, value)
         return value
+
+
+def need_gradient(problem: Problem, what: str, instead: str = "SliceSampler or Ensemble") -> None:
+    """Raise `TypeError` if the forward model of a problem has no gradient, which `what` needs."""
+    if not problem.differentiable:
+        raise TypeError(
+            f"{what} the forward model's gradient, and a black box has none. Use {instead}, which only evaluate."
+        )

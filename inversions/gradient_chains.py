@@ -23,7 +23,7 @@ from physgen.small_matrices import product, triangular_inverse
 from physgen.status import Status
 
 from .batched import Layout, invert
-from .gradient import Target
+from .gradient import Target, need_gradient
 from .leapfrog import Trajectory
 from .markov import at_borders, judge, mean_of, metric, start, summary
 
@@ -256,14 +256,17 @@ class Chains:
         m, kept, share, begun = self.method, [], [], []
         divergences = torch.zeros_like(self.gradients)
         for number in range(m.draws * thin):
-            here, move = self.z, self._go(learning=False)
+            keep = (number + 1) % thin == 0
+            here = self.z if keep else None
+            move = self._go(learning=False)
             share.append(torch.nan_to_num(move.accept))
             divergences += move.diverged.sum(1)
-            if (number + 1) % thin == 0:
+            if keep:
                 kept.append(self.z)
                 begun.append((here, move.accept))
         out = summary(self.posterior, torch.stack(kept, 2), getattr(m, "superchains", m.chains))
-        sticky = _sticks(*(torch.stack(part, 2) for part in zip(*begun, strict=True)))
+        border = _border_acceptance(*(torch.stack(part, 2) for part in zip(*begun, strict=True)))
+        sticky = border < _STICKY
         agreed = {"accept_rhat": m.accept_rhat, "accept_ess": m.accept_ess}
         status = judge(self.target, torch.zeros_like(self.index), out["rhat"], out["ess"], **agreed)
         many = divergences > DIVERGENCES * m.draws * thin * m.chains
@@ -276,6 +279,7 @@ class Chains:
             | {
                 "status": torch.where(many & (status == Status.TRUSTED), int(Status.TOO_MANY_DIVERGENCES), status),
                 "acceptance_fraction": mean_of(torch.cat(share, 1)),
+                "border_acceptance": border,
                 "divergences": divergences,
                 "gradients": self.gradients,
                 "nonfinite": self.target.undefined,
@@ -293,12 +297,13 @@ class Chains:
         return new
 
 
-def _sticks(z: Tensor, accept: Tensor) -> Tensor:
-    """Whether chains stay (b,) at the border of their draws: where moves began (b, C, S, k), and acceptances (b, C, S).
+def _border_acceptance(z: Tensor, accept: Tensor) -> Tensor:
+    """Acceptance at the worst border of the draws over that of all (b,): where moves began, z (b, C, S, k), and accept.
 
-    What ended where the prior excludes the causes is left out.
+    What ended where the prior excludes the causes (NaN) is left out, and so is a border where all moves did.
     """
-    return at_borders(z, accept).amin((1, 2)) < _STICKY * accept.flatten(1, 2).nanmean(1)
+    least = torch.nan_to_num(at_borders(z, accept), nan=torch.inf).amin((1, 2))
+    return least.clamp(max=1) / accept.flatten(1, 2).nanmean(1)
 
 
 def metropolis(chains: Chains, end: Trajectory, odds: Tensor, u: Tensor, gradients: Tensor) -> Move:
@@ -346,11 +351,7 @@ def run(
     ValueError
         If observations or conditions are of the wrong shape, names or range.
     """
-    if not problem.differentiable:
-        raise TypeError(
-            f"{type(method).__name__} needs the forward model's gradient, and a black box has none. "
-            "Use SliceSampler or Ensemble, which only evaluate."
-        )
+    need_gradient(problem, f"{type(method).__name__} needs")
 
     def answer(posterior: Posterior, index: Tensor, advance: Callable[[int], None]) -> dict[str, Tensor]:
         begun = start(posterior, method.chains, superchains, seed=seed, index=index, stage=stage)
@@ -366,11 +367,11 @@ def run(
         advance(len(index))
         return out
 
-    names = ("rhat", "ess", "acceptance_fraction", "step_size", "trajectory_length", *statistics)
+    names = ("rhat", "ess", "acceptance_fraction", "border_acceptance", "step_size", "trajectory_length", *statistics)
     own: dict[str, tuple[int | str, ...]] = dict.fromkeys(names, ())
     own |= {"latent_mean": ("k",), "latent_covariance": ("k", "k")}
     counts = ("steps", "gradients", "divergences", "nonfinite")
-    states = method.chains * (math.ceil(_LONGEST * method.warm_up) + _STATES)
+    states = method.chains * (math.ceil(_LONGEST * method.warm_up) + method.draws + _STATES)
     layout = Layout(method.chains, method.draws, own, counts, states=states)
     settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": method.chunk}
     return invert(method, problem, y, answer, layout, **settings)

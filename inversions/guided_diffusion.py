@@ -20,6 +20,7 @@ from physgen.result import Result
 from physgen.status import Status
 
 from .batched import Layout, invert
+from .gradient import need_gradient
 from .guided_diffusion_steps import Guide
 from .twisted_particles import FEWEST_STEPS, MOST_ISLANDS, MOST_STEPS, STAGES, Arrived, Run
 from .twisted_rows import rowwise
@@ -284,11 +285,7 @@ def _refuse(problem: Problem, guidance: str) -> None:
             f"GuidedDiffusion cannot weigh its draws, and {type(problem.prior).__name__} is a weighted prior. "
             "Use TemperedSMC or SliceSampler."
         )
-    if not problem.differentiable:
-        raise TypeError(
-            "GuidedDiffusion needs the forward model's gradient, and a black box has none. "
-            "Use SliceSampler, TemperedSMC or Ensemble, which only evaluate."
-        )
+    need_gradient(problem, "GuidedDiffusion needs", "SliceSampler, TemperedSMC or Ensemble")
     for name in ("standardise", "whiten") if guidance == "moment-matching" else ("standardise",):
         if getattr(type(problem.noise), name) is getattr(Noise, name):
             raise TypeError(

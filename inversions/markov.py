@@ -155,11 +155,10 @@ def metric(z: Tensor) -> Tensor:
     With fewer than five draws for each latent, of its diagonal alone.
     """
     count, k = z.shape[1:]
-    centred = z - mean_of(z)[:, None]
     if count < 5 * k:
-        variance = mean_of(centred * centred)
+        variance = mean_of((z - mean_of(z)[:, None]) ** 2)
         return torch.diag_embed(((count * variance + _SHRINK * _TINY) / (count + _SHRINK)).sqrt())
-    covariance = product(centred.mT, centred) / count
+    covariance = mean_and_covariance(z)[1]
     identity = torch.eye(k, dtype=z.dtype, device=z.device)
     return cholesky((count * covariance + _SHRINK * _TINY * identity) / (count + _SHRINK))
 
@@ -182,6 +181,13 @@ def at_borders(z: Tensor, value: Tensor) -> Tensor:
     return value[rows, ends].nanmean(2)
 
 
+def mean_and_covariance(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (B, k) and covariance (B, k, k) of draws (B, S, k)."""
+    centre = mean_of(z)
+    off = z - centre[:, None]
+    return centre, product(off.mT, off) / z.shape[1]
+
+
 def summary(posterior: Posterior, z: Tensor, superchains: int) -> dict[str, Tensor]:
     """What the draws (B, C, S, k) of chains come to.
 
@@ -200,12 +206,11 @@ def summary(posterior: Posterior, z: Tensor, superchains: int) -> dict[str, Tens
     else:
         ratio = rhat(x)
     stuck = (z.amax((1, 2)) == z.amin((1, 2))).any(-1)
-    flat = z.reshape(batch, chains * draws, k)
-    centre = mean_of(flat)
+    centre, covariance = mean_and_covariance(z.reshape(batch, chains * draws, k))
     return {
         "samples": x.permute(2, 0, 1, 3),
         "latent_mean": centre,
-        "latent_covariance": product((flat - centre[:, None]).mT, flat - centre[:, None]) / flat.shape[1],
+        "latent_covariance": covariance,
         # a cause that is set by intervention is constant: it has no R-hat
         "rhat": torch.where(stuck, torch.inf, torch.nan_to_num(ratio, nan=0.0).amax(-1)),
         "ess": each(ess_bulk, x).amin(-1),

@@ -32,6 +32,7 @@ from .conditional_laplace import (
     order_of,
     precision_factor,
 )
+from .gradient import need_gradient
 from .laplace_mixture import Component, Drawn, Part, anneal, share_out, spread
 from .mode_search import chi2
 from .mode_transfer import transferred
@@ -140,11 +141,7 @@ class NestedLaplace:
             If the prior names no hyper-parameters, or more than two, or observations or conditions are of the wrong
             shape, names or range.
         """
-        if not problem.differentiable:
-            raise TypeError(
-                "NestedLaplace needs the forward model's gradient, and a black box has none. "
-                "Use SliceSampler or Ensemble, which only evaluate."
-            )
+        need_gradient(problem, "NestedLaplace needs")
         if type(problem.noise).whiten is Noise.whiten:
             raise TypeError(
                 f"NestedLaplace needs a noise with whiten, and {type(problem.noise).__name__} has none. "

@@ -18,6 +18,7 @@ from physgen.status import Status
 
 from .adaptive_importance import Schedule, Weighted, sample_posterior
 from .batched import Layout, invert
+from .gradient import need_gradient
 from .levenberg_marquardt import laplace_statistics
 from .mode_search import Found, Search, chi2, climb_higher, find_modes
 
@@ -107,11 +108,7 @@ class OptimalEstimation:
         ValueError
             If observations or conditions are of the wrong shape, names or range.
         """
-        if not problem.differentiable:
-            raise TypeError(
-                "OptimalEstimation needs the forward model's gradient, and a black box has none. "
-                "Use SliceSampler or Ensemble, which only evaluate."
-            )
+        need_gradient(problem, "OptimalEstimation needs")
         if type(problem.noise).whiten is Noise.whiten:
             raise TypeError(
                 f"OptimalEstimation needs a noise with whiten, and {type(problem.noise).__name__} has none. "
@@ -132,6 +129,7 @@ class OptimalEstimation:
         found = find_modes(posterior, search, seed=seed, index=index)
         weighted = self._draw(posterior, found, seed, index, advance)
         modes = climb_higher(posterior, found.best, weighted.pop("best"), search)
+        del weighted["undefined"]  # nothing is answered where there are any
         # good weights vouch for the draws wherever the search stopped; bad ones may be the search's fault
         sampling = (Status.HEAVY_TAILS, Status.FEW_EFFECTIVE_DRAWS, Status.ROUNDS_DISAGREE)
         unfinished = ~found.best.converged & torch.isin(weighted["status"], weighted["status"].new_tensor(sampling))
@@ -177,5 +175,5 @@ class OptimalEstimation:
             )
             parts.append(drawn)
             advance(len(own))
-        names = (f.name for f in fields(Weighted) if f.name != "undefined")
+        names = (f.name for f in fields(Weighted))
         return {name: torch.cat([getattr(p, name) for p in parts]) for name in names}

@@ -19,8 +19,8 @@ from physgen.status import Status
 from .adaptive_importance import Schedule, sample_posterior
 from .batched import Layout, invert
 from .climb import POINTS, climb, normals
-from .gradient import Target
-from .markov import mean_of
+from .gradient import Target, need_gradient
+from .markov import mean_and_covariance
 from .variational_hills import candidates
 
 MOST = 256  # latents of which the curvature is taken by differences
@@ -37,7 +37,7 @@ class Pathfinder:
     makes a normal distribution. Their mixture, most of it the one nearest to the posterior, is the first proposal of
     adaptive importance sampling; later ones are mixtures of normal approximations around its weighted draws. After a
     few hundred gradients only densities are evaluated, thousands at a time: where one call of the model is slow, as
-    that of a differential equation, that takes a minute, and chains an hour.
+    that of a differential equation, that takes a minute.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class Pathfinder:
         Share of every proposal that is the prior itself.
     stop_ess, stop_share : float
         Effective draws, and their share of all, after which no further round is run.
-    accept_ess, accept_k_hat : float
-        What an answer must reach to be trusted. Of a funnel whose neck was not reached, 5 to 7 % of the draws were
-        effective, so that one in eight is asked for.
+    accept_ess, accept_k_hat, accept_share : float
+        What an answer must reach to be trusted; the last is the share of its draws that is effective. In funnels whose
+        neck no draw had reached it was 0.05 to 0.07.
     undefined : float
         Share of the draws at which the model may be undefined. They have no weight; beyond, nothing is answered.
     chunk : int
@@ -84,6 +84,7 @@ class Pathfinder:
     stop_share: float = 0.6
     accept_ess: float = 1000.0
     accept_k_hat: float = 0.7
+    accept_share: float = 0.125
     undefined: float = 0.05
     chunk: int = 16
 
@@ -121,11 +122,7 @@ class Pathfinder:
         ValueError
             If there are more than 256 latents, or observations or conditions are of the wrong shape, names or range.
         """
-        if not problem.differentiable:
-            raise TypeError(
-                "Pathfinder needs the forward model's gradient, and a black box has none. "
-                "Use SliceSampler or Ensemble, which only evaluate."
-            )
+        need_gradient(problem, "Pathfinder needs")
         if problem.prior.latent_dim > MOST:
             raise ValueError(
                 f"Pathfinder takes at most {MOST} latents, and this prior has {problem.prior.latent_dim}. "
@@ -163,6 +160,7 @@ class Pathfinder:
                 self.stop_share,
                 self.accept_ess,
                 self.accept_k_hat,
+                self.accept_share,
                 self.undefined,
             ),
             draws=self.draws,
@@ -172,8 +170,7 @@ class Pathfinder:
         samples = posterior.decode(weighted.z.transpose(0, 1)).transpose(0, 1)
         lost = (weighted.status == Status.MODEL_UNDEFINED) | (weighted.status == Status.INFEASIBLE)
         samples[lost] = torch.nan
-        centre = mean_of(weighted.z)
-        off = weighted.z - centre[:, None]
+        centre, covariance = mean_and_covariance(weighted.z)
         return {
             "samples": samples[:, None],
             "status": weighted.status,
@@ -183,7 +180,7 @@ class Pathfinder:
             "rounds": weighted.rounds,
             "nonfinite": weighted.undefined,
             "latent_mean": centre,
-            "latent_covariance": product(off.mT, off) / off.shape[1],
+            "latent_covariance": covariance,
         }
 
 

@@ -18,7 +18,7 @@ from physgen.result import Result
 from physgen.status import Status
 
 from .batched import Layout, invert
-from .gradient import Target
+from .gradient import Target, need_gradient
 from .gradient_chains import DIVERGENCES
 from .markov import judge, mean_of, summary
 from .tempered_population import Population
@@ -130,11 +130,8 @@ class TemperedSMC:
         ValueError
             If observations or conditions are of the wrong shape, names or range.
         """
-        if self.moves == "hamiltonian" and not problem.differentiable:
-            raise TypeError(
-                "Hamiltonian moves need the forward model's gradient, and a black box has none. "
-                'Use TemperedSMC(moves="walk"), SliceSampler or Ensemble, which only evaluate.'
-            )
+        if self.moves == "hamiltonian":
+            need_gradient(problem, "Hamiltonian moves need", 'TemperedSMC(moves="walk"), SliceSampler or Ensemble')
 
         def answer(posterior: Posterior, index: Tensor, advance: Callable[[int], None]) -> dict[str, Tensor]:
             out = self._answer(posterior, seed, index)

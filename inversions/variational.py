@@ -15,14 +15,14 @@ from physgen.problem import Posterior, Problem
 from physgen.progress import Progress
 from physgen.random import normal
 from physgen.result import Result
-from physgen.small_matrices import cholesky, inverse, product
+from physgen.small_matrices import cholesky, inverse
 from physgen.status import Status
 
 from .adaptive_importance import Schedule, sample_posterior
 from .batched import Layout, invert
 from .geometric_vi import DENSE, Effort, displacements, energies, factor_of, fit, mode
-from .gradient import Target
-from .markov import mean_of
+from .gradient import Target, need_gradient
+from .markov import mean_and_covariance, mean_of
 from .variational_gaussian import GaussianFit, fit_gaussian
 from .variational_hills import Hill, candidates, find_hills, height, highest
 
@@ -173,11 +173,7 @@ class Variational:
         return invert(self, problem, y, answer, layout, **settings)
 
     def _refuse(self, problem: Problem) -> None:
-        if not problem.differentiable:
-            raise TypeError(
-                "Variational needs the forward model's gradient, and a black box has none. "
-                "Use SliceSampler, TemperedSMC or Ensemble, which only evaluate."
-            )
+        need_gradient(problem, "Variational needs", "SliceSampler, TemperedSMC or Ensemble")
         if self.family == "geometric" and type(problem.noise).whiten is Noise.whiten:
             raise TypeError(
                 f"The geometric family needs a noise with whiten, and {type(problem.noise).__name__} has none. "
@@ -221,9 +217,7 @@ class Variational:
         hills = find_hills(target, pool, value, fit_hill, self.restarts)
         logs = torch.stack([hill.log_evidence for hill in hills], 1)
         share = torch.softmax(torch.where(torch.isfinite(logs).any(1, keepdim=True), logs, 0.0), 1)
-        whitens = type(target.posterior.problem.noise).whiten is not Noise.whiten
-        first = max(200, self.draws)
-        rounds = (first, *Schedule().draws[1:]) if whitens else (max(1000, first),)  # later rounds linearise anew
+        rounds = (max(200, self.draws), *Schedule().draws[1:])
         weighted = sample_posterior(
             target.posterior,
             torch.stack([hill.mean for hill in hills], 1),
@@ -347,8 +341,7 @@ class Variational:
 def _summary(posterior: Posterior, z: Tensor) -> dict[str, Tensor]:
     """Samples, and moments of the latents, from draws (b, S, k)."""
     centre = mean_of(z)
-    off = z - centre[:, None]
-    out = {"latent_mean": centre, "latent_sd": mean_of(off * off).sqrt()}
+    out = {"latent_mean": centre, "latent_sd": mean_of((z - centre[:, None]) ** 2).sqrt()}
     if z.shape[-1] <= _COVARIANCE:
-        out["latent_covariance"] = product(off.mT, off) / z.shape[1]
+        out["latent_covariance"] = mean_and_covariance(z)[1]
     return out | {"samples": posterior.decode(z.transpose(0, 1)).transpose(0, 1)[:, None]}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from physgen.inversions import NUTS, Hamiltonian, Microcanonical
-from physgen.inversions.gradient_chains import _sticks
+from physgen.inversions.gradient_chains import _border_acceptance
 from physgen.noise import GaussianNoise, Noise
 from physgen.priors import Gaussian, Independent, Normal, where
 from physgen.problem import Problem
@@ -190,10 +190,16 @@ def test_own_settings_out_of_range():
         Microcanonical()(KNOWN["mixture"]().problem, [1.2])
 
 
-def test_chains_that_stay_at_the_border_of_their_draws_are_noticed():
+def test_acceptance_at_the_worst_border_of_the_draws():
     z = torch.randn(3, 4, 50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     accept = torch.full((3, 4, 50), 0.9, dtype=torch.float64)
-    for row in (1, 2):  # the upper twentieth of 200 in one latent
-        accept[row][z[row, ..., 1] >= z[row, ..., 1].flatten().sort().values[190]] = 0.3 if row == 1 else torch.nan
-    # what the prior excludes says nothing of the step
-    assert _sticks(z, accept).tolist() == [False, True, False]
+
+    def upper(latent):  # its upper twentieth, of 200
+        return z[..., latent] >= z[..., latent].flatten(1).sort(1).values[:, 190, None, None]
+
+    accept[1][upper(1)[1]] = 0.3
+    accept[2][upper(0)[2]] = torch.nan  # what the prior excludes says nothing of the step
+    low = torch.where(upper(1)[2] & ~torch.isnan(accept[2]), 0.3, accept[2])
+    found = _border_acceptance(torch.cat([z, z[2:]]), torch.cat([accept, low[None]]))
+    assert found[:3].tolist() == pytest.approx([1.0, 0.3 / 0.87, 1.0])
+    assert float(found[3]) < 0.4  # and hides no other border

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from physgen.inversions import OptimalEstimation
+from physgen.inversions import Auto, OptimalEstimation
 from physgen.result import Result
 from physgen.status import Status
 
@@ -122,11 +122,29 @@ def test_a_shape_that_is_found(hard, method, name):
     assert Status.TRUSTED in found["status"]
 
 
-@pytest.mark.parametrize("name", ["funnel", "bridge"])
-def test_importance_weights_that_know_nothing_of_a_neck_are_not_trusted(hard, name):
+@pytest.mark.parametrize(
+    ("method", "name", "twins"),
+    [
+        ("Pathfinder", "funnel", 5),
+        ("Pathfinder", "bridge", 5),
+        pytest.param("SliceSampler", "bridge", 4, marks=pytest.mark.slow),
+        pytest.param("Microcanonical", "bridge", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_what_has_not_entered_a_neck_is_not_trusted(hard, method, name, twins):
     shape = hard.SHAPES[name]()
-    found = hard.cell("Pathfinder", shape, hard.Truth.of(shape), 5)
-    print(f"Pathfinder, {name}: {found}")
+    found = hard.cell(method, shape, hard.Truth.of(shape), twins)
+    print(f"{method}, {name}: {found}")
+    assert not any(w and s == Status.TRUSTED for w, s in zip(found["wrong"], found["status"], strict=True))
+    assert not found["together"]
+
+
+def test_more_draws_do_not_make_up_for_a_neck_that_none_has_reached(hard):
+    # Auto asks for rounds as much longer as it keeps more draws
+    shape = hard.SHAPES["funnel"]()
+    method = Auto(draws=4000, methods=("Pathfinder",))
+    found = hard.judged(shape, hard.Truth.of(shape), method(shape.problem, shape.y.expand(5, -1), seed=1))
+    print(found)
     assert not any(w and s == Status.TRUSTED for w, s in zip(found["wrong"], found["status"], strict=True))
 
 

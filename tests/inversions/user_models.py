@@ -31,6 +31,18 @@ def gauss(y: Tensor, mean: Tensor, sd: Tensor) -> Tensor:
     return (-0.5 * ((y - mean) / sd) ** 2 - torch.log(sd) - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
+def apart(one: pg.Result, two: pg.Result, power: int) -> float:
+    """How far the moments of the causes in two answers to one observation are apart, in standard errors; the worst."""
+
+    def part(result):
+        x, ess = result.draws**power, result.stats["ess"]
+        resampled = 1 / len(x) if result.samples.shape[0] == 1 else 0.0  # from weighted draws
+        return x.mean(0), x.var(0) * (1 / ess + resampled)
+
+    (a, error), (b, other) = part(one), part(two)
+    return float(((a - b).abs() / (error + other).sqrt()).max())
+
+
 def noise(*shape: int, stage: int) -> Tensor:
     return normal(shape, single_stream(), seed=11, stage=stage)
 
