@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from .fit_table import FitTable
 from .picture import check_format
 from .priors import Prior
 from .priors.adversarial_training import AdversarialReport
+from .unit_labels import raised
 from .writing import whole_file
 
 if TYPE_CHECKING:
@@ -89,11 +89,7 @@ def labels(table: FitTable) -> list[str]:
     """A label for each element of the causes, with units."""
     blocks = [b for b in table.causes for _ in range(b.size)]
     named = zip(table.causes.element_names, blocks, strict=True)
-    return [name if b.units in ("", "1") else f"{name} ({_raised(b.units)})" for name, b in named]
-
-
-def _raised(units: str) -> str:
-    return re.sub(r"(?<=[A-Za-z])(-?\d+)", r"$^{\1}$", units)
+    return [name if b.units in ("", "1") else f"{name} ({raised(b.units)})" for name, b in named]
 
 
 def _span(real: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:

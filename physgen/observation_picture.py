@@ -15,6 +15,7 @@ from .problem import Problem
 from .result import Result
 from .space import Block, Space
 from .status import Status
+from .unit_labels import raised, raised_label
 from .writing import whole_file
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
             axes.stairs(seen, x, color=_OBSERVED, lw=1.3, label="observed")
         else:
             axes.plot(x, seen, ".", color=_OBSERVED, ms=3, label="observed")
-    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.set(xlabel=raised_label(panel.x_label), ylabel=raised_label(panel.y_label))
     axes.set_title(panel.title, fontsize=10)
     axes.margins(x=0)
     axes.legend(frameon=False, fontsize=9)
@@ -151,7 +152,7 @@ def _title(result: Result, number: int) -> str:
     for block in result.causes:
         if not block.shape:
             low, middle, high = draws[:, start].quantile(torch.tensor([0.05, 0.5, 0.95]).double()).tolist()
-            units = "" if block.units in ("", "1") else f" {block.units}"
+            units = "" if block.units in ("", "1") else f" {raised(block.units)}"
             lines.append(f"{block.long_name or block.name}: {middle:.4g}{units} (90 %: {low:.4g} to {high:.4g})")
         start += block.size
     status = Status(int(result.status.reshape(-1)[number]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from .status import Status
 from .summary import CauseSummary, Summary, summarise
+from .unit_labels import raised
 from .writing import whole_file
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def _quantile(values: np.ndarray, q: float) -> np.ndarray:
 
 def _label(cause: CauseSummary) -> str:
     """Name and units for an axis: "lai (m2 m-2)" with raised exponents."""
-    units = re.sub(r"(?<=[A-Za-z])(-?\d+)", r"$^{\1}$", cause.units).replace("ug", "µg")
+    units = raised(cause.units)
     return cause.name if units in ("", "1") else f"{cause.name} ({units})"
 
 
