@@ -61,10 +61,10 @@ class Hamiltonian:
     """
 
     draws: int = 128
-    chains: int = 32
+    chains: int = 64
     superchains: int = 4
-    warm_up: int = 150
-    accept: float = 0.7
+    warm_up: int = 100
+    accept: float = 0.8
     max_steps: int = 3000
     max_leaps: int = 256
     accept_rhat: float = 1.01
