@@ -68,7 +68,7 @@ class Hamiltonian:
     max_steps: int = 3000
     max_leaps: int = 256
     accept_rhat: float = 1.01
-    accept_ess: float = 1000.0
+    accept_ess: float = 2000.0
     chunk: int = 64
 
     def __post_init__(self) -> None:
