@@ -61,14 +61,14 @@ class Hamiltonian:
     """
 
     draws: int = 128
-    chains: int = 64
+    chains: int = 32
     superchains: int = 4
-    warm_up: int = 100
-    accept: float = 0.8
+    warm_up: int = 150
+    accept: float = 0.7
     max_steps: int = 3000
     max_leaps: int = 256
     accept_rhat: float = 1.01
-    accept_ess: float = 2000.0
+    accept_ess: float = 1000.0
     chunk: int = 64
 
     def __post_init__(self) -> None:
