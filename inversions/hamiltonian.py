@@ -29,6 +29,9 @@ class Hamiltonian:
     them. Chains start in groups (superchains) from one point each, drawn from the Laplace posterior where there is one,
     and nested R-hat (Margossian et al. 2024) says whether they have forgotten it. Needs a gradient.
 
+    A known defect: where many latents become narrow as an unknown scale shrinks, answers that are trusted may be wrong
+    (docs/inversions.md).
+
     Parameters
     ----------
     draws : int
