@@ -29,9 +29,6 @@ class Hamiltonian:
     them. Chains start in groups (superchains) from one point each, drawn from the Laplace posterior where there is one,
     and nested R-hat (Margossian et al. 2024) says whether they have forgotten it. Needs a gradient.
 
-    A known defect: where many latents become narrow as an unknown scale shrinks, answers that are trusted may be wrong
-    (docs/inversions.md).
-
     Parameters
     ----------
     draws : int
@@ -66,12 +63,12 @@ class Hamiltonian:
     draws: int = 128
     chains: int = 32
     superchains: int = 4
-    warm_up: int = 150
-    accept: float = 0.7
+    warm_up: int = 100
+    accept: float = 0.8
     max_steps: int = 3000
     max_leaps: int = 256
     accept_rhat: float = 1.01
-    accept_ess: float = 1000.0
+    accept_ess: float = 2000.0
     chunk: int = 64
 
     def __post_init__(self) -> None:
@@ -127,8 +124,8 @@ class _Kernel(Kernel):
     def restart(self, draws: Tensor) -> None:
         self.adaptation.restart()
 
-    def calm(self, which: Tensor) -> None:
-        self.adaptation.step.calm(which)
+    def calm(self, times: Tensor) -> None:
+        self.adaptation.step.calm(times)
 
     def select(self, rows: Tensor) -> Kernel:
         return _Kernel(self.adaptation.select(rows), self.max_leaps)

@@ -141,8 +141,8 @@ class _Kernel(Kernel):
         self.restarts += 1
         self.step.restart()
 
-    def calm(self, which: Tensor) -> None:
-        self.step.calm(which)
+    def calm(self, times: Tensor) -> None:
+        self.step.calm(times)
 
     def select(self, rows: Tensor) -> Kernel:
         return _Kernel(self.step.select(rows), self.length[rows], self.max_leaps, self.restarts)

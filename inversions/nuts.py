@@ -135,8 +135,8 @@ class _Kernel(Kernel):
     def restart(self, draws: Tensor) -> None:
         self.step.restart()
 
-    def calm(self, which: Tensor) -> None:
-        self.step.calm(which)
+    def calm(self, times: Tensor) -> None:
+        self.step.calm(times)
 
     def select(self, rows: Tensor) -> Kernel:
         return _Kernel(self.step.select(rows), self.max_depth, self.leaves[rows], self.saturated[rows], self.moves)

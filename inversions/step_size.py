@@ -11,6 +11,7 @@ from torch import Tensor
 from .markov import mean_of
 
 SHORTEN = 0.1  # of the logarithm of the length of trajectories that leave the support too often
+_RARER, _MOST = 8.0, 4  # divergences with half the step (on walks of unknown noise 7 to 10 times); halvings at once
 _FLOOR = 0.1  # of an acceptance in the harmonic mean
 _OFTEN = 0.35  # share of the chains
 _GAMMA, _T0, _KAPPA = 0.05, 10.0, 0.75  # of dual averaging
@@ -76,9 +77,9 @@ class StepSize:
         self.log = self.centre - t**0.5 / _GAMMA * self.error
         self.smooth = self.share * self.log + (1 - self.share) * self.smooth
 
-    def calm(self, which: Tensor) -> None:
-        """Halve the settled step where asked (B,)."""
-        self.smooth = torch.where(which, self.smooth - math.log(2), self.smooth)
+    def calm(self, times: Tensor) -> None:
+        """Halve the settled step as many times (B,)."""
+        self.smooth = self.smooth - times * math.log(2)
 
     def select(self, rows: Tensor) -> StepSize:
         """That of some of the observations."""
@@ -103,3 +104,8 @@ def mean_acceptance(accept: Tensor, *, aim: float, harmonic: bool = False) -> Te
 def often_excluded(accept: Tensor) -> Tensor:
     """For which observations (B,) many trajectories left the prior's support: they had better be shorter."""
     return mean_of(torch.isnan(accept).to(accept.dtype)) > _OFTEN
+
+
+def halvings(excess: Tensor) -> Tensor:
+    """Of a step (B,), that leave so many times fewer divergences."""
+    return (torch.log(excess.clamp(min=1)) / math.log(_RARER)).ceil().clamp(max=_MOST)

@@ -19,13 +19,13 @@ from physgen.status import Status
 
 from .batched import Layout, invert
 from .gradient import Target, need_gradient
-from .gradient_chains import DIVERGENCES
 from .markov import judge, mean_of, summary
 from .tempered_population import Population
 
 _STAGE = (1 << 21) + (1 << 16) * 5  # random stages of this method begin here
 _PICK = _STAGE + (1 << 15)  # those of the last resampling
 _DRIFT = 0.1  # standard deviations that the moments may change by while the particles move at the posterior
+_LOST_SHARE = 2e-4  # of the moves at the posterior whose trajectories lost their energy: more, and it is not trusted
 _STATES = 6  # of each particle: where it was, where it is, a proposal, ...
 MOVES = ("auto", "walk", "hamiltonian")
 
@@ -208,7 +208,7 @@ class TemperedSMC:
         )
         status = torch.where((status == Status.TRUSTED) & (error > self.accept_error), _DISAGREE, status)
         status = torch.where((status == Status.TRUSTED) & ~settled, int(Status.CHAINS_TOO_SHORT), status)
-        lost_energy = found.diverged > DIVERGENCES
+        lost_energy = found.diverged > _LOST_SHARE
         status = torch.where((status == Status.TRUSTED) & lost_energy, int(Status.TOO_MANY_DIVERGENCES), status)
         unfinished = (found.beta < 1).any(-1) & feasible
         out["status"] = torch.where(unfinished, int(Status.NOT_CONVERGED), status)

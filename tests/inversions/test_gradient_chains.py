@@ -8,6 +8,7 @@ import torch
 
 from physgen.inversions import NUTS, Hamiltonian, Microcanonical
 from physgen.inversions.gradient_chains import _border_acceptance
+from physgen.inversions.step_size import halvings
 from physgen.noise import GaussianNoise, Noise
 from physgen.priors import Gaussian, Independent, Normal, where
 from physgen.problem import Problem
@@ -17,7 +18,7 @@ from .known_posteriors import KNOWN, deviation
 
 # the variance of an exact draw has the error sqrt(2 / ess): for 3 % of an sd at four errors, 9000 are needed
 LONG = {
-    "Hamiltonian": Hamiltonian(draws=64, chains=256, accept_ess=9000.0),
+    "Hamiltonian": Hamiltonian(draws=128, chains=256, accept_ess=9000.0),
     "NUTS": NUTS(draws=100, chains=128, warm_up=60, accept_ess=9000.0),
     "Microcanonical": Microcanonical(draws=64, chains=256, accept_ess=9000.0),
 }
@@ -41,6 +42,12 @@ class Shape(Noise):
 
     def sample(self, prediction, *, seed=0, like=None):
         raise NotImplementedError
+
+
+def test_steps_are_halved_until_divergences_are_rare():
+    # half the step makes them 8 times rarer
+    excess = torch.tensor([0.0, 0.5, 1.0, 2.0, 8.0, 9.0, 64.0, 1e9])
+    torch.testing.assert_close(halvings(excess), torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 4.0]))
 
 
 def assert_known(name, method):
