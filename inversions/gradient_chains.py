@@ -276,7 +276,7 @@ class Chains:
         allowed = DIVERGENCES * m.draws * thin * m.chains
         many = divergences > allowed
         report = self.kernel.report()
-        self.kernel.calm(torch.maximum(halvings(divergences / allowed), sticky.to(border.dtype)))
+        self.kernel.calm(halvings(divergences / allowed).clamp(min=sticky))
         status = torch.where(sticky & (status == Status.TRUSTED), int(Status.CHAINS_TOO_SHORT), status)
         return (
             report

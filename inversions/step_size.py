@@ -79,7 +79,7 @@ class StepSize:
 
     def calm(self, times: Tensor) -> None:
         """Halve the settled step as many times (B,)."""
-        self.smooth = self.smooth - times * math.log(2)
+        self.smooth = self.smooth - times.to(self.smooth.dtype) * math.log(2)
 
     def select(self, rows: Tensor) -> StepSize:
         """That of some of the observations."""
