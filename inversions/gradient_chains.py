@@ -28,12 +28,11 @@ from .leapfrog import Trajectory
 from .markov import at_borders, judge, mean_of, metric, start, summary
 from .step_size import halvings
 
-# Error of the energy in nats. Steps that hold err by about 1; where places become narrow by and by, they fail long
-# before Stan's 1000: on the walk below, 12 to 24 of 8192 moves erred by 20, at most one by 1000, and answers were
-# trusted.
+# Error of the energy in nats. Steps that hold err by about 1; where places become narrow by and by, steps fail long
+# before Stan's 1000, and on the walk below ten answers of ten were trusted for want of an alarm (docs/inversions.md).
 DIVERGENT = 20.0
 # Share of the moves beyond which the answer is not trusted, and the step shortened. A divergence is a chain that did
-# not enter a place where it would have stayed: with up to three in 16384, a third of the outer hundredth was missing.
+# not enter a place where it would have stayed: few of them stand for much mass.
 DIVERGENCES = 5e-5
 # Of the acceptance elsewhere, that at the border of the draws: chains that stay there for want of a shorter step have
 # not entered what lies beyond. On a walk of unknown noise the share was 0 to 0.45, on round shapes and rings above 0.9.

@@ -11,7 +11,8 @@ from torch import Tensor
 from .markov import mean_of
 
 SHORTEN = 0.1  # of the logarithm of the length of trajectories that leave the support too often
-_RARER, _MOST = 8.0, 4  # divergences with half the step (on walks of unknown noise 7 to 10 times); halvings at once
+_RARER = 8.0  # about as many times are divergences with half the step, on a walk of unknown noise
+_MOST = 4  # halvings at once
 _FLOOR = 0.1  # of an acceptance in the harmonic mean
 _OFTEN = 0.35  # share of the chains
 _GAMMA, _T0, _KAPPA = 0.05, 10.0, 0.75  # of dual averaging
