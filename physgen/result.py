@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,15 @@ class Result:
     dims: tuple[str, ...] = ()
     coords: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        chains, draws = self.samples.shape[:2]
+        counts = Counter(Status(code).meaning for code in self.status.flatten().tolist())
+        return (
+            f"Result of {self.settings.get('method', 'an inversion')}: {chains * draws} draws of "
+            f"{', '.join(self.causes.names)}; observations: {self.status.numel()}\n"
+            f"status: {', '.join(f'{number} {meaning}' for meaning, number in counts.most_common())}"
+        )
 
     @property
     def trusted(self) -> Tensor:

@@ -312,6 +312,16 @@ def test_file_that_is_cut_short(kept: float, tmp_path: Path) -> None:
         Result.from_netcdf(path)
 
 
+def test_it_prints_in_two_lines(labelled: Result) -> None:
+    # a page of numbers is what a user met who typed its name
+    status = torch.tensor([[0, 0, 5], [0, 5, 6]])
+    first, second = repr(replace(labelled, status=status)).splitlines()
+    assert first.startswith("Result of OptimalEstimation: ")
+    assert all(name in first for name in labelled.causes.names)
+    assert first.endswith("observations: 6")
+    assert second == "status: 3 trusted, 2 chains_disagree, 1 chains_too_short"
+
+
 def test_the_noun_loads_without_xarray() -> None:
     code = "import sys, physgen.result, physgen.problem; assert not {'xarray', 'netCDF4'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
