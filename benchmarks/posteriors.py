@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from physgen.noise import Noise
-from physgen.priors import Gamma, Gaussian, Independent, Normal
+from physgen.priors import Gaussian, HalfNormal, Independent, Normal
 from physgen.problem import Problem
 
 _MISSING = [torch.nan] * 10
@@ -33,9 +33,9 @@ class Answers(Noise):
     """Yes (1) or no (0), with the log odds as the prediction."""
 
     def log_prob(self, y, prediction):
-        known = ~torch.isnan(y)
-        odds = torch.where(known, torch.where(y > 0.5, prediction, -prediction), 0)
-        return torch.where(known, torch.nn.functional.logsigmoid(odds), 0).sum(-1)
+        known = (~torch.isnan(y)).to(prediction)
+        side = torch.nan_to_num(2 * y - 1) * known  # 0 where there is no answer
+        return (known * torch.nn.functional.logsigmoid(side * prediction)).sum(-1)
 
     def sample(self, prediction, *, seed=0, like=None):
         raise NotImplementedError
@@ -108,18 +108,24 @@ def brownian_moments() -> tuple[Tensor, Tensor]:
 
 
 def regression() -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:
-    """Sparse logistic regression: weights ~ N(0, 1), times local and global scales ~ Gamma(1/2, 1/2): 51 unknowns."""
+    """Sparse logistic regression: weights ~ N(0, 1), times local and global scales ~ Gamma(1/2, 1/2): 51 unknowns.
+
+    Such a scale is the square of a half-normal variable.
+    """
     g = torch.Generator().manual_seed(20)
     columns = torch.cat([torch.randn(1000, 24, generator=g), torch.ones(1000, 1)], -1)
     weights = torch.randn(25, generator=g) * (torch.rand(25, generator=g) < 0.4)
     y = (torch.rand(1000, generator=g) < torch.sigmoid(columns @ weights)).to(columns.dtype)
-    scales = {f"scale{i}": Gamma(0.5, 2.0) for i in range(26)}
-    prior = Independent(**scales, **{f"weight{i}": Normal(0.0, 1.0) for i in range(25)})
+    roots = {f"root{i}": HalfNormal(1.0) for i in range(26)}
+    prior = Independent(**roots, **{f"weight{i}": Normal(0.0, 1.0) for i in range(25)})
 
     def forward(x):
-        return (x[..., :1] * x[..., 1:26] * x[..., 26:]) @ columns.to(x).mT
+        return ((x[..., :1] * x[..., 1:26]) ** 2 * x[..., 26:]) @ columns.to(x).mT
 
-    return Problem(forward, prior, Answers()), y, lambda x: x
+    def unknowns(x):
+        return torch.cat([x[..., :26] ** 2, x[..., 26:]], -1)
+
+    return Problem(forward, prior, Answers()), y, unknowns
 
 
 def responses() -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:

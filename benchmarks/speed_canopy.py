@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/speed_canopy.py
 
 `prosail` computes all 2,101 wavelengths for one canopy at a time; physgen ten Sentinel-2 bands by its short quadrature,
-and all 2,101 wavelengths, for 4,096 canopies at a time, in float32 (blocks that fit the cache are timed alike). Value
-and gradient: of the summed reflectance by all causes.
+and all 2,101 wavelengths, for 4,096 canopies at a time, in float32 (blocks that fit the cache are timed alike), as it
+is and compiled. Value and gradient: of the summed reflectance by all causes. Jacobian: of every band by all causes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import torch
 
+from physgen.compilation import compiled
 from physgen.forward_models import Canopy, vegetation
 from physgen.problem import NUMBERS
 from physgen.rows import in_blocks
@@ -34,8 +35,8 @@ def rate(work: Callable[[], object], count: int) -> float:
     return count / best
 
 
-def physgen_rates(canopy: Canopy) -> tuple[float, float]:
-    """Canopies per second of the value, and of value and gradient."""
+def physgen_rates(canopy: Canopy) -> tuple[float, float, float, float]:
+    """Canopies per second of the value, of value and gradient, and of value and Jacobian of the compiled model."""
     x = vegetation(canopy).sample(CANOPIES, seed=1, dtype=torch.float32)
     conditions = {name: torch.full((CANOPIES,), value) for name, value in ANGLES.items()}
     rows = NUMBERS // canopy.width
@@ -51,7 +52,13 @@ def physgen_rates(canopy: Canopy) -> tuple[float, float]:
 
         in_blocks(block, x, conditions, rows)
 
-    return rate(value, CANOPIES), rate(gradient, CANOPIES)
+    fast = compiled(canopy)
+    return (
+        rate(value, CANOPIES),
+        rate(gradient, CANOPIES),
+        rate(lambda: fast(x, **conditions), CANOPIES),
+        rate(lambda: fast.jacobian(x, **conditions), CANOPIES),
+    )
 
 
 def prosail_rate(count: int = 300) -> float:
@@ -78,9 +85,11 @@ def main() -> None:
         ("physgen, ten Sentinel-2 bands", Canopy(bands=BANDS)),
         ("physgen, 2,101 wavelengths", Canopy(sensor="full")),
     ):
-        value, gradient = physgen_rates(canopy)
+        value, gradient, code, jacobian = physgen_rates(canopy)
         print(f"{label:34s} {value:12,.0f} {value / peer:10.1f}")
         print(f"{'  with the gradient of all causes':34s} {gradient:12,.0f}   {value / gradient:.2f} times the value")
+        print(f"{'  compiled':34s} {code:12,.0f} {code / peer:10.1f}")
+        print(f"{'  compiled, with the Jacobian':34s} {jacobian:12,.0f}   {code / jacobian:.2f} times the value")
 
 
 if __name__ == "__main__":

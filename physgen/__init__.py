@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .black_box import blackbox as blackbox
+    from .compilation import compiled as compiled
     from .noise import CorrelatedGaussianNoise as CorrelatedGaussianNoise
     from .noise import GaussianNoise as GaussianNoise
     from .noise import NegativeBinomialNoise as NegativeBinomialNoise
@@ -61,6 +62,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "black_box": ("blackbox",),
+    "compilation": ("compiled",),
     "noise": (
         "CorrelatedGaussianNoise",
         "GaussianNoise",

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from .compilation import compiled
 from .construction import construct, distribution
 from .observations import Observations, element_labels, read_observations
 from .priors import given, load_prior, shipped_priors
@@ -87,7 +88,7 @@ def build_problem(recipe: Recipe) -> Problem:
     shared = getattr(forward, "noise_settings", None)
     noise = _part(recipe, "noise", "noise", content.noise, settings, shared)
     try:
-        return Problem(forward, prior, noise)
+        return Problem(compiled(forward) if content.forward.compiled else forward, prior, noise)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{recipe.path.name}: {error}") from error
 

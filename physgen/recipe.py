@@ -40,6 +40,12 @@ class PartSection(Section):
         return dict(self.model_extra or {})
 
 
+class ForwardSection(PartSection):
+    """The forward model; with ``compiled = true``, its values are computed by compiled code: see `compiled`."""
+
+    compiled: bool = False
+
+
 class PriorSection(Section):
     """The prior: ``model`` with the settings of its constructor, or ``load``: a stored prior.
 
@@ -203,7 +209,7 @@ class Content(Section):
 
     note: str | None = None
     seed: int = Field(default=0, ge=0)
-    forward: PartSection
+    forward: ForwardSection
     prior: PriorSection
     noise: PartSection
     inversion: InversionSection | None = None

@@ -11,6 +11,7 @@ import pytest
 import torch
 import xarray as xr
 
+from physgen.compilation import Compiled
 from physgen.recipe import RecipeError, load_recipe
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -290,3 +291,10 @@ def test_file_that_is_no_recipe(folder: Path, make: object, words: str) -> None:
     make(path)  # type: ignore[operator]
     with pytest.raises(RecipeError, match=words):
         load_recipe(path)
+
+
+def test_a_compiled_forward_model(folder: Path) -> None:
+    compiled = ("channels =", "compiled = true\nchannels =")
+    forward = load_recipe(written(folder, compiled)).problem().forward
+    assert isinstance(forward, Compiled)
+    assert forward.causes.names == ("depth", "albedo")
