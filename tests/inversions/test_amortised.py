@@ -254,7 +254,7 @@ def test_settings_out_of_range(wrong):
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_posteriors(name):
     """Of many answers to one observation together, whoever gave them."""
-    known, copies = KNOWN[name](), 10 if name == "linear-200" else 100
+    known, copies = KNOWN[name](), 40 if name == "linear-200" else 100
     y = known.y.expand(copies, -1)
     method = Amortised(simulations=5000, epochs=20, batch=250, width=64, layers=2, learning_rate=1e-2)
     result = method(known.problem, y, seed=3)
