@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from .conditions import Takes, takes
+from .problem import JACOBIAN_ROWS, VALUE_ROWS, cache_rows
 
-_ROWS = 256  # of one call: always as many, so that there is one code, and a row's bits do not depend on its neighbours
+_ROWS = 256  # of one call, at most
 
 Code = Callable[..., tuple[Tensor, ...]]
 Kind = Callable[[Any, tuple[str, ...]], Code]
@@ -32,7 +33,8 @@ def compiled(forward: Any) -> Compiled:
     Parameters
     ----------
     forward : ForwardModel
-        In torch, each row of its prediction depending on the same row of causes and conditions.
+        In torch, each row of its prediction depending on the same row of causes and conditions. It must not be changed
+        afterwards.
 
     Returns
     -------
@@ -63,8 +65,6 @@ class Compiled:
 
     forward: Any
 
-    width = 1  # one loop holds no operation's numbers but its result's
-
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "forward":  # not there yet while a copy is made
             raise AttributeError(name)
@@ -89,7 +89,7 @@ class Compiled:
     def __call__(self, x: Tensor, /, **conditions: Tensor) -> Tensor:
         """Predictions ``(*, m)`` of causes ``(*, n)``, each condition ``(*, ...)``."""
         lead = x.shape[:-1]
-        aligned = all(v.shape[: len(lead)] == lead for v in conditions.values())
+        aligned = all(isinstance(v, Tensor) and v.shape[: len(lead)] == lead for v in conditions.values())
         if not x.numel() or not aligned or self._followed(x, conditions):
             return self.forward(x, **conditions)
         rows = {k: v.reshape(-1, *v.shape[len(lead) :]) for k, v in conditions.items()}
@@ -115,16 +115,18 @@ class Compiled:
         key = (kind, rows.dtype, rows.device, *conditions)
         inputs = rows, *conditions.values()
         plain = kind(self.forward, tuple(conditions))
+        # always as many, so that there is one code, and the bits of a row do not depend on its neighbours
+        size = min(_ROWS, cache_rows(VALUE_ROWS if kind is _values else JACOBIAN_ROWS, self.forward))
         with torch.no_grad():
             if key not in self._codes:
-                self._codes[key] = self._made(kind, plain, tuple(_filled(t[:_ROWS]) for t in inputs))
+                self._codes[key] = self._made(kind, plain, tuple(_filled(t[:size], size) for t in inputs))
             code = self._codes[key]
             if code is None:
                 return plain(*inputs)
             parts = []
-            for start in range(0, len(rows), _ROWS):
-                block = tuple(t[start : start + _ROWS] for t in inputs)
-                parts.append([out[: len(block[0])] for out in code(*map(_filled, block))])
+            for start in range(0, len(rows), size):
+                block = tuple(t[start : start + size] for t in inputs)
+                parts.append([out[: len(block[0])] for out in code(*(_filled(t, size) for t in block))])
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def _made(self, kind: Kind, plain: Code, block: tuple[Tensor, ...]) -> Code | None:
@@ -171,12 +173,10 @@ def _slopes(forward: Any, names: tuple[str, ...]) -> Code:
 def _inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
     """torch's own compiler, which takes ``exp(x) - 1`` for `torch.expm1`: nothing is left of it near 0."""
     from torch._inductor.compile_fx import compile_fx  # slow to import
+    from torch._inductor.decomposition import select_decomp_table
 
-    for node in graph.graph.nodes:
-        if node.target in ("expm1", torch.expm1, torch.special.expm1, torch.ops.aten.expm1.default):
-            node.op, node.target = "call_function", _expm1
-    graph.recompile()
-    return cast(Callable[..., Any], compile_fx(graph, inputs))
+    parts = {**select_decomp_table(), torch.ops.aten.expm1.default: _expm1}
+    return cast(Callable[..., Any], compile_fx(graph, inputs, decompositions=parts))
 
 
 def _expm1(x: Tensor) -> Tensor:
@@ -186,9 +186,9 @@ def _expm1(x: Tensor) -> Tensor:
     return torch.where(y == 1, x, torch.where(x.abs() < 1, small, y - 1))
 
 
-def _filled(block: Tensor) -> Tensor:
+def _filled(block: Tensor, size: int) -> Tensor:
     """A block of the full number of rows, without a history; the last one is repeated."""
-    missing = _ROWS - len(block)
+    missing = size - len(block)
     block = block.detach()
     return torch.cat([block, block[-1:].expand(missing, *block.shape[1:])]) if missing else block.contiguous()
 

@@ -104,12 +104,12 @@ class Problem:
     @property
     def value_rows(self) -> int:
         """Rows that are evaluated at once."""
-        return _rows(VALUE_ROWS, self.forward)
+        return cache_rows(VALUE_ROWS, self.forward)
 
     @property
     def jacobian_rows(self) -> int:
         """Rows that are linearised at once."""
-        return _rows(JACOBIAN_ROWS, self.forward)
+        return cache_rows(JACOBIAN_ROWS, self.forward)
 
     @property
     def observables(self) -> Space | None:
@@ -188,7 +188,8 @@ class Problem:
                 _check_range(b, float(value.min()), float(value.max()))
 
 
-def _rows(most: int, forward: ForwardModel) -> int:
+def cache_rows(most: int, forward: ForwardModel) -> int:
+    """Rows that a forward model takes at once: `most`, fewer where its operations hold many numbers for each."""
     return min(most, max(8, NUMBERS * most // VALUE_ROWS // getattr(forward, "width", 1)))
 
 

@@ -13,6 +13,7 @@ import torch
 import physgen as pg
 from physgen.compilation import _ROWS
 from physgen.forward_models import Canopy, vegetation
+from physgen.problem import NUMBERS
 from physgen.provenance import describe, name
 
 compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
@@ -73,9 +74,13 @@ def test_gradients_are_those_of_the_model():
 
 @compiler
 def test_what_is_small_is_not_lost():
-    """torch's compiler takes exp(x) - 1 for expm1."""
+    """torch's compiler takes exp(x) - 1 for expm1, however it is written."""
+
+    def model(x):
+        return torch.cat([torch.expm1(x), x.expm1(), x.clone().expm1_(), torch.nn.functional.elu(x)], -1)
+
     x = torch.logspace(-30, 1, 100, dtype=torch.float32)[:, None] * torch.tensor([1.0, -1.0])
-    torch.testing.assert_close(pg.compiled(torch.expm1)(x), torch.expm1(x), rtol=4e-7, atol=0.0)
+    torch.testing.assert_close(pg.compiled(model)(x), model(x), rtol=4e-7, atol=0.0)
 
 
 @compiler
@@ -145,6 +150,30 @@ def test_what_is_not_computed_is_the_model_s():
     assert describe(fast)["forward"]["class"].endswith("Decay")
     for again in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
         assert again.causes.names == fast.causes.names
+
+
+def test_wide_models_come_in_as_few_rows_as_without(monkeypatch):
+    """Also those whose gradient is followed, which holds every operation's numbers."""
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda code, **_: lambda *block: seen.append(len(block[0])) or code(*block))
+    wide = Decay()
+    wide.width = NUMBERS // 32
+    problems = [
+        pg.Problem(f, pg.Independent(depth=pg.Uniform(0, 1), albedo=pg.Uniform(0, 1)), pg.GaussianNoise(0.1))
+        for f in (wide, pg.compiled(wide))
+    ]
+    assert problems[0].value_rows == problems[1].value_rows == 32
+    problems[1].simulate(50, seed=1, sun=0.3)
+    assert seen == [32, 32, 32]  # the first one makes the code
+
+
+def test_a_condition_that_is_no_tensor_is_the_model_s_to_take():
+    def model(x, sun=None):
+        return x if sun is None else x * sun
+
+    x = torch.rand(3, 2)
+    assert torch.equal(pg.compiled(model)(x, sun=None), x)
+    assert torch.equal(pg.compiled(model)(x, sun=2.0), 2 * x)
 
 
 def test_a_black_box_cannot_be_compiled():
