@@ -25,7 +25,7 @@ def compiled(forward: Any) -> Compiled:
     """A forward model whose values, and whose own `jacobian`, are computed by compiled code.
 
     Operations that torch runs one after the other, each through the memory, become one loop. It pays for models of
-    many cheap operations and jobs of many rows: `Canopy` is three to four times as fast, once its code is made (about
+    many cheap operations and jobs of many rows: `Canopy` is two to four times as fast, once its code is made (about
     a minute and a half, some seconds where torch still has it from an earlier process). Gradients by automatic
     differentiation are those of the model. Where no code can be made, or where it does not give the model's values, a
     warning says so once and the model is called as it is.
