@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from physgen.priors.columns import total
+from physgen.priors.columns import in_tiles, total
 from physgen.priors.flow_network import CouplingFlow, Perceptron
 from physgen.priors.standard_normal import log_density
 from physgen.small_matrices import product, triangular_inverse
@@ -19,7 +19,7 @@ _FLOOR = 1e-10  # of a component's variance, relative to the largest: what is le
 _SORTED = 1 << 24  # numbers of which quartiles can be taken at once
 _FULL = 64  # latents of which all correlations are learned
 _STAGE = 100_000  # of the embedding's weights; those of the flow come before
-_COLUMNS = 64  # rows of a block of the embedding: its products do not depend on how many there are
+_COLUMNS = 48  # rows of a block of the embedding: its products do not depend on how many there are
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,13 +169,15 @@ class PosteriorNetwork(nn.Module):
         return self._density(v.flatten(0, 1).mT, given, z.shape[1]).reshape(z.shape[:2])
 
     def _density(self, v: Tensor, given: Embedded, times: int) -> Tensor:
-        u, log_slope = self.flow(v.contiguous(), _repeated(given.context, times), inverse=True)
+        context = _repeated(given.context, times)
+        u, log_slope = in_tiles(lambda *c: self.flow(*c, inverse=True), v.contiguous(), context)
         return total(log_density(u)) + log_slope + given.log_det.repeat_interleave(times)
 
     def sample(self, u: Tensor, given: Embedded, *, density: bool = True) -> tuple[Tensor, Tensor]:
         """Latents (B, S, k) of standard normal numbers u (B, S, k), and their log density (B, S) if wanted."""
         times, columns = u.shape[1], u.flatten(0, 1).mT.contiguous()
-        v, log_slope = self.flow(columns, _repeated(given.context, times), slope=density)
+        context = _repeated(given.context, times)
+        v, log_slope = in_tiles(lambda *c: self.flow(*c, slope=density), columns, context)
         v = v.mT.reshape(u.shape)
         z = given.mean[:, None] + product(v, triangular_inverse(given.factor).mT)
         log_q = (total(log_density(columns)) - log_slope).reshape(u.shape[:2]) + given.log_det[:, None]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..rare import some
 from .gaussian import (
     Setting,
     absent,
@@ -145,7 +147,7 @@ class CorrelatedGaussianNoise(Noise):
         mask, e = self._residual(y, prediction)
         K, variance, d = self._factor(mask, prediction, e.ndim - 1)
         w = K.solve(e[..., None])
-        if absent(self.relative) and absent(self.relative_discrepancy):
+        if self._fixed:
             return RecursiveWhitener(w[..., 0], K, mask)
         alpha, q = K.solve_transposed(w)[..., 0], K.inverse_diagonal()
         # d log p = alpha^T dS alpha / 2 - tr(S^-1 dS) / 2 of the variances and of the discrepancies
@@ -169,7 +171,19 @@ class CorrelatedGaussianNoise(Noise):
         mask, y = align(y, prediction, **self._settings())
         e = (y - prediction) * mask
         # where every band was measured, one mask (m,) and so one factor of a fixed covariance serves all rows
-        return mask.new_ones(mask.shape[-1]) if bool(mask.all()) else mask, e
+        shared = self._fixed and not some(mask == 0)
+        return mask.new_ones(mask.shape[-1]) if shared else mask, e
+
+    @cached_property
+    def _order(self) -> list[int]:
+        """The bands by coordinate."""
+        t = torch.as_tensor(self.coordinate).tolist()
+        return sorted(range(len(t)), key=t.__getitem__)
+
+    @property
+    def _fixed(self) -> bool:
+        """Whether the covariance does not depend on the prediction."""
+        return absent(self.relative) and absent(self.relative_discrepancy)
 
     def _factor(self, mask: Tensor, prediction: Tensor, rows: int) -> tuple[_Factor, Tensor, Tensor]:
         """The factor for residuals with `rows` leading axes, the independent variances, the discrepancies d."""
@@ -188,12 +202,12 @@ class CorrelatedGaussianNoise(Noise):
         """The bands by coordinate, and the transition of the state to each from the one before."""
         rate, drift, _ = _KERNELS[self.kernel]
         F = torch.tensor(drift, dtype=torch.float64, device=like.device)
-        t, order = torch.sort(torch.as_tensor(self.coordinate, dtype=torch.float64, device=like.device), stable=True)
+        t = torch.as_tensor(self.coordinate, dtype=torch.float64, device=like.device)[self._order]
         tau = rate * torch.diff(t, prepend=t[:1]) / bands(self.length, t)
         if len(drift) == 1:
-            return order.tolist(), list(torch.exp(-tau).to(like).unbind())
+            return self._order, list(torch.exp(-tau).to(like).unbind())
         transitions = torch.linalg.matrix_exp(tau[:, None, None] * F)
-        return order.tolist(), list(transitions.to(like).unbind())
+        return self._order, list(transitions.to(like).unbind())
 
     def _state(self, like: Tensor) -> tuple[Tensor, list[int]]:
         """Covariance of the state of all groups, and the group of each band."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-_ROWS = 4096  # of a block: what a layer holds for so many stays in the cache
+_TILE = 48  # columns: a multiple of what BLAS takes at once on any processor (8, 12, 16, 24)
+_ROWS = 85 * _TILE  # of a block: what a layer holds for so many stays in the cache
+_T = TypeVar("_T", Tensor, tuple[Tensor, ...])
 
 
 class Casts:
@@ -48,9 +49,25 @@ def total(columns: Tensor) -> Tensor:
 def in_column_blocks(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
     """Apply a function of tensors ``(n, R)`` to some thousand rows at a time, unless a gradient is wanted."""
     count = columns[0].shape[-1]
-    if count <= _ROWS or (torch.is_grad_enabled() and any(c.requires_grad for c in columns)):
+    followed = torch.is_grad_enabled() and any(c.requires_grad for c in columns)
+    size = count if followed else _ROWS
+    if count <= size:
+        return in_tiles(function, *columns)
+    starts = range(0, count, size)
+    return torch.cat([in_tiles(function, *(c[:, a : a + size].contiguous() for c in columns)) for a in starts], 1)
+
+
+def in_tiles(function: Callable[..., _T], *columns: Tensor) -> _T:
+    """Apply a function of tensors ``(n, R)`` to whole tiles, the last column repeated, and return what is asked for.
+
+    Products of matrices, and functions that are vectorised, round what is left beside whole tiles in other ways: a
+    row's bits would depend on how many others there are. In float32 they may.
+    """
+    count = columns[0].shape[-1]
+    short = -count % _TILE if columns[0].dtype == torch.float64 else 0
+    if not short:
         return function(*columns)
-    # a short last block would take another path through the products, and round differently
-    edges = [*range(0, count - _ROWS // 2, _ROWS), count]
-    pairs = pairwise(edges)
-    return torch.cat([function(*(c[:, a:b].contiguous() for c in columns)) for a, b in pairs], 1)
+    made = function(*(torch.cat([c, c[:, -1:].expand(-1, short)], 1) for c in columns))
+    if isinstance(made, Tensor):
+        return made[..., :count]
+    return type(made)(part[..., :count] for part in made)

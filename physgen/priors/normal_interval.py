@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from physgen.rare import some
+
 from .distribution import Parameter
 from .standard_normal import cdf, log_density
 
@@ -53,7 +55,7 @@ def between(a: Tensor, b: Tensor, d: Tensor) -> Interval:
     """The interval from a to b = a + d."""
     a, b = torch.broadcast_tensors(a, b)
     below_a, below_b, above_a, above_b = cdf(torch.stack([a, b, -a, -b])).unbind()  # one call: few rows cost as much
-    tail = bool((torch.maximum(a, -b) > _TAIL).any())
+    tail = some(torch.maximum(a, -b) > _TAIL)
     return Interval(a, b, d, (below_a, below_b), (above_a, above_b), tail)
 
 
@@ -71,7 +73,7 @@ def log_mass(a: Tensor, b: Tensor, d: Tensor) -> Tensor:
     upper = a + b > 0
     low, high = torch.where(upper, -b, a), torch.where(upper, -a, b)  # in the lower tail Phi keeps its digits
     plain, special = torch.log(cdf(high) - cdf(low)), (d < 10 * _NARROW) | (high < -_TAIL)
-    if not bool(special.any()):
+    if not some(special):
         return plain
     log_high = torch.special.log_ndtr(high)
     wide = log_high + torch.log(-torch.expm1(torch.special.log_ndtr(low) - log_high))
@@ -105,7 +107,7 @@ def quantile(z: Tensor, within: Interval) -> tuple[Tensor, Tensor | None, Tensor
     t = torch.special.ndtri(torch.where(lower, p, q))
     t = torch.where(lower, t, -t)
     gaps = t - within.a, within.b - t
-    if not (within.tail or bool((torch.minimum(*gaps) < _NEAR).any())):
+    if not (within.tail or some(torch.minimum(*gaps) < _NEAR)):
         return t, None, None
     a, b, d = (torch.as_tensor(v, dtype=z.dtype, device=z.device) for v in (within.a, within.b, within.d))
     log_width = log_mass(a, b, d)

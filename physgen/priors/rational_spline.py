@@ -74,7 +74,7 @@ class RationalSpline:
 
     def _beyond(self, at: Tensor, knots: Tensor) -> Tensor:
         """Signed distance from the outermost knots, 0 between them."""
-        return at - at.clamp(float(knots[0]), float(knots[-1]))
+        return at - at.clamp(knots[0].to(at), knots[-1].to(at))
 
 
 def _smooth_slopes(z: np.ndarray, u: np.ndarray) -> np.ndarray:
