@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .space import Space
+
 
 @dataclass(frozen=True)
 class Takes:
@@ -160,3 +162,17 @@ def align(
             raise ValueError(f"Invalid condition {name!r} with missing or infinite values. Every value must be finite.")
         out[name] = tensor.expand((*batch, *own))
     return out
+
+
+def check_ranges(conditions: Mapping[str, Tensor], space: Space) -> None:
+    """Raise `ValueError` if a value lies outside the support that a space states for it."""
+    for b in space:
+        value = conditions.get(b.name)
+        if value is None or not value.numel():
+            continue
+        for end in (float(value.min()), float(value.max())):
+            if not b.support[0] <= end <= b.support[1]:
+                units = "" if b.units == "1" else f" {b.units}"
+                raise ValueError(
+                    f"Invalid condition {b.name} {end:g}{units}. Must lie within {b.support[0]:g} to {b.support[1]:g}."
+                )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .conditions import Takes, align, check_names, takes
+from .conditions import Takes, align, check_names, check_ranges, takes
 from .noise import Noise
 from .priors import Prior
+from .rare import is_unseen
+from .row_code import RowCode
 from .rows import in_blocks, jacobian
 from .small_matrices import product
-from .space import Block, Space
+from .space import Space
 from .status import Status
 
 # rows of an evaluation that stay in the cache, and are enough to outweigh what each operation costs by itself
@@ -101,6 +103,11 @@ class Problem:
         """Whether gradients pass through the forward model."""
         return getattr(self.forward, "differentiable", True)
 
+    @cached_property
+    def code(self) -> RowCode | None:
+        """Code of its densities; None if its forward model is not compiled."""
+        return RowCode() if getattr(self.forward, "compiled", False) else None
+
     @property
     def value_rows(self) -> int:
         """Rows that are evaluated at once."""
@@ -164,7 +171,7 @@ class Problem:
         y = _numeric(y)
         check_names(conditions, self.takes)
         aligned = align(conditions, tuple(y.shape[:-1]), y, self._trailing())
-        self._check_ranges(aligned)
+        check_ranges(aligned, getattr(self.forward, "conditions", None) or Space())
         if self.observables is not None:
             self.observables.check(y)
         return Posterior(self, y, aligned)
@@ -180,12 +187,6 @@ class Problem:
     def _trailing(self) -> dict[str, tuple[int, ...]]:
         space = getattr(self.forward, "conditions", None) or Space()
         return {b.name: b.shape for b in space}
-
-    def _check_ranges(self, conditions: Mapping[str, Tensor]) -> None:
-        for b in getattr(self.forward, "conditions", None) or Space():
-            value = conditions.get(b.name)
-            if value is not None and value.numel():
-                _check_range(b, float(value.min()), float(value.max()))
 
 
 def cache_rows(most: int, forward: ForwardModel) -> int:
@@ -237,8 +238,23 @@ class Posterior:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """``log N(z) + log_factor(g(z)) + log p(y | F(g(z)))``, ``(*draws, *batch)`` for z ``(*draws, *batch, k)``."""
+        made = self._by_code("log_prob", lambda part, z: (part.log_prob(z),), z)
+        if made is not None:
+            return made[0]
         x, prediction = self.predict(z)
         return self.log_weight(x, prediction) + log_normal(z)
+
+    def slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """`log_prob` of latents ``(*draws, *batch, k)``, and its gradient in them, without a history."""
+        with torch.no_grad():
+            made = self._by_code("slope", Posterior.slope, z)
+        if made is not None:
+            return made[0], made[1]
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_(True)
+            value = self.log_prob(leaf)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        return value.detach(), gradient
 
     def log_weight(self, x: Tensor, prediction: Tensor) -> Tensor:
         """``log_factor(x) + log p(y | prediction)``, ``(*draws, *batch)``; NaN where the model is undefined."""
@@ -297,6 +313,26 @@ class Posterior:
         prediction, by_x = in_blocks(forward, x, conditions, self.problem.jacobian_rows)
         slopes = product(by_x, by_z)
         return prediction.reshape(*lead, -1), slopes.reshape(*lead, *slopes.shape[1:])
+
+    def _by_code(
+        self, name: str, function: Callable[[Posterior, Tensor], tuple[Tensor, ...]], z: Tensor
+    ) -> tuple[Tensor, ...] | None:
+        """What a function returns for this posterior and z, from code; None if there is none, or gradients follow."""
+        code, lead = self.problem.code, z.shape[:-1]
+        if code is None or is_unseen() or torch.is_grad_enabled() or not z.numel():
+            return None
+        conditions = self._rows(lead)
+
+        def rows(z: Tensor, y: Tensor, *own: Tensor) -> tuple[Tensor, ...]:
+            return function(Posterior(self.problem, y, dict(zip(conditions, own, strict=True))), z)
+
+        y = self.y.expand(*lead, -1).reshape(-1, self.y.shape[-1])
+        inputs = z.reshape(-1, z.shape[-1]), y, *conditions.values()
+        try:
+            made = code(" ".join((name, *conditions)), rows, *inputs, size=self.problem.value_rows)
+        except torch.linalg.LinAlgError:  # of one row; see `_row_by_row`
+            return None
+        return None if made is None else tuple(t.reshape(*lead, *t.shape[1:]) for t in made)
 
     def _decode(self, rows: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         return self.problem.prior.decode(rows, **self.problem.prior_takes.pick(conditions))
@@ -361,12 +397,3 @@ def refuse_wrong_units(outside: int, total: int) -> None:
             f"Invalid observations: {outside} of {total} lie outside the observable's range. "
             "Check the units; digital numbers must be scaled first."
         )
-
-
-def _check_range(b: Block, low: float, high: float) -> None:
-    for value in (low, high):
-        if not b.support[0] <= value <= b.support[1]:
-            units = "" if b.units == "1" else f" {b.units}"
-            raise ValueError(
-                f"Invalid condition {b.name} {value:g}{units}. Must lie within {b.support[0]:g} to {b.support[1]:g}."
-            )

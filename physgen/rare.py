@@ -19,6 +19,11 @@ def some(mask: Tensor) -> bool:
     return _UNSEEN.get() or bool(mask.any())
 
 
+def is_unseen() -> bool:
+    """Whether a function is being written down, or computed as it will be written down."""
+    return _UNSEEN.get()
+
+
 @contextmanager
 def unseen() -> Iterator[None]:
     """A context in which a function is written down for a compiler, and not one number of its arguments is known."""

@@ -65,7 +65,8 @@ def between_numbers(mean: float, sd: float, low: float, high: float) -> tuple[In
     a, b, d = (torch.tensor(v, dtype=torch.float64) for v in ((low - mean) / sd, (high - mean) / sd, (high - low) / sd))
     made = between(a, b, d)
     below, above = ((float(pair[0]), float(pair[1])) for pair in (made.below, made.above))
-    return Interval(float(a), float(b), float(d), below, above, made.tail), float(log_mass(a, b, d))
+    tail = max(float(a), -float(b)) > _TAIL
+    return Interval(float(a), float(b), float(d), below, above, tail), float(log_mass(a, b, d))
 
 
 def log_mass(a: Tensor, b: Tensor, d: Tensor) -> Tensor:

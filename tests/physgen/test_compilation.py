@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import physgen as pg
-from physgen.compilation import _ROWS
+from physgen import row_code
 from physgen.forward_models import Canopy, vegetation
 from physgen.problem import NUMBERS
 from physgen.provenance import describe, name
+from physgen.row_code import ROWS
 
 compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 
@@ -44,7 +45,7 @@ def drawn(count: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_and_slopes_are_the_model_s_and_a_row_s_bits_its_own(dtype):
     plain, fast = Decay(), pg.compiled(Decay())
-    x, sun = drawn(2 * _ROWS + 7, dtype)
+    x, sun = drawn(2 * ROWS + 7, dtype)
     near = {"rtol": 10 * torch.finfo(dtype).eps, "atol": 0.0}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -110,7 +111,7 @@ def test_a_model_that_cannot_be_compiled_is_called_as_it_is_and_says_so_once():
 
 
 def test_code_with_other_values_is_not_used(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda code, **_: lambda *block: tuple(1.01 * out for out in code(*block)))
+    monkeypatch.setattr(row_code, "_compiled", lambda code, _: lambda *block: tuple(1.01 * out for out in code(*block)))
     x, sun = drawn(5, torch.float32)
     fast = pg.compiled(Decay())
     with pytest.warns(RuntimeWarning, match="the values are not those of the model"):
@@ -123,7 +124,7 @@ def test_without_a_compiler_the_model_is_called_as_it_is(monkeypatch):
     def no_compiler(*_, **__):
         raise RuntimeError("No working C++ compiler found\nSome more lines")
 
-    monkeypatch.setattr(torch, "compile", no_compiler)
+    monkeypatch.setattr(row_code, "_compiled", no_compiler)
     x, sun = drawn(5, torch.float32)
     with pytest.warns(
         RuntimeWarning, match=r"^Decay cannot be compiled here \(RuntimeError: No working C\+\+ compiler found\)"
@@ -155,7 +156,9 @@ def test_what_is_not_computed_is_the_model_s():
 def test_wide_models_come_in_as_few_rows_as_without(monkeypatch):
     """Also those whose gradient is followed, which holds every operation's numbers."""
     seen = []
-    monkeypatch.setattr(torch, "compile", lambda code, **_: lambda *block: seen.append(len(block[0])) or code(*block))
+    monkeypatch.setattr(
+        row_code, "_compiled", lambda code, _: lambda *block: seen.append(len(block[0])) or code(*block)
+    )
     wide = Decay()
     wide.width = NUMBERS // 32
     problems = [
