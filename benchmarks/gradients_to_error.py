@@ -2,6 +2,7 @@
 
     python benchmarks/gradients_to_error.py                      # all
     python benchmarks/gradients_to_error.py --model brownian --method NUTS
+    python benchmarks/gradients_to_error.py --model responses --single   # in float32: half the time
 
 Printed is the number of gradients of one chain, after the warm-up, until the squared error of its estimate of E[x_i^2]
 is below 0.01 Var[x_i^2] in the worst of the unknowns (Robnik, Cohn-Gordon & Seljak 2025, section 5), the median over
@@ -67,8 +68,9 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, nargs="*", default=list(MODELS))
     parser.add_argument("--method", choices=METHODS, nargs="*", default=list(METHODS))
     parser.add_argument("--times", type=int, default=10, help="how many times longer the run is that gives the truth")
+    parser.add_argument("--single", action="store_true", help="in float32")
     asked = parser.parse_args()
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(torch.float32 if asked.single else torch.float64)
     torch.set_num_threads(1)
     for name in asked.model:
         problem, y, unknowns = MODELS[name]()

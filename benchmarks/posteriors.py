@@ -131,15 +131,17 @@ def regression() -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:
 def responses() -> tuple[Problem, Tensor, Callable[[Tensor], Tensor]]:
     """Item response theory: mean ability ~ N(0.75, 1), 400 abilities, 100 difficulties ~ N(0, 1): 501 unknowns."""
     g = torch.Generator().manual_seed(21)
-    place = torch.randperm(40000, generator=g)[:30105].sort().values
-    student, question = place // 100, place % 100
+    known = torch.randperm(40000, generator=g)[:30105]
 
     def forward(x):
-        return x[..., :1] + x[..., 1:401][..., student] - x[..., 401:][..., question]
+        ability, difficulty = x[..., :1] + x[..., 1:401], x[..., 401:]
+        return (ability[..., :, None] - difficulty[..., None, :]).flatten(-2)
 
+    forward.width = 40000
     truth = torch.randn(501, generator=g)
     truth[0] += 0.75
-    y = (torch.rand(30105, generator=g) < torch.sigmoid(forward(truth))).to(truth.dtype)
+    y = torch.full((40000,), torch.nan)
+    y[known] = (torch.rand(40000, generator=g) < torch.sigmoid(forward(truth)))[known].to(y.dtype)
     mean = torch.zeros(501)
     mean[0] = 0.75
     return Problem(forward, Gaussian(mean, torch.eye(501)), Answers()), y, lambda x: x

@@ -9,7 +9,8 @@ the effective sample size (bulk) of the worst cause, summed over the observation
 took, warm-up and burn-in included. emcee is run as its users run it, one observation at a time with all walkers in one
 call of the same likelihood; and, since nobody would do that with a batched model, its stretch move (Goodman & Weare
 2010) is also run for all observations in step, which is emcee at its best. Both start from the modes, as Hamiltonian
-does, at a spread of the Laplace posterior.
+does, at a spread of the Laplace posterior. All have the same likelihood: first the model as it is, then compiled (the
+code is made before the clock starts).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import emcee
 import numpy as np
@@ -131,38 +133,46 @@ def until_mixed(walk: Callable[[int], Tensor], steps: int = 2000, most: int = 64
 
 
 def main() -> None:
-    """Print a line for each sampler, and how many times as fast Hamiltonian is."""
+    """Print a line for each sampler, and how many times as fast Hamiltonian is; the model as it is, then compiled."""
     torch.set_num_threads(1)
     count, few = map(int, sys.argv[1:] or ("256", "4"))
-    problem = canopy()
-    _, y = problem.simulate(count, seed=3, **ANGLES)
-    posterior = problem.condition(y, **ANGLES)
-    with torch.no_grad():
-        start = time.perf_counter()
-        result = Hamiltonian()(problem, y, conditions=ANGLES, seed=1)
-        seconds = time.perf_counter() - start
-        stats, chains = result.stats, result.samples.shape[0]
-        print(
-            f"Hamiltonian: {seconds:.0f} s, {float(result.trusted.double().mean()):.3f} trusted, "
-            f"{float(stats['gradients'].double().mean()) / chains:.0f} gradients a chain, "
-            f"largest R-hat {float(stats['rhat'][result.trusted].max()):.3f}"
-        )
-        ours = float(stats["ess"][result.trusted].sum()) / seconds
-        compared("Hamiltonian", ours, ours)
+    plain = canopy()
+    _, y = plain.simulate(count, seed=3, **ANGLES)
+    for label, problem in (("", plain), (", compiled", replace(plain, forward=pg.compiled(plain.forward)))):
+        with torch.no_grad():
+            posterior = problem.condition(y, **ANGLES)
+            posterior.log_prob(torch.zeros(count, 10)), posterior.slope(torch.zeros(count, 10))
+            samplers(posterior, few, label)
 
-        laplace = OptimalEstimation()(problem, y, conditions=ANGLES, seed=1)
-        z = starts(posterior, laplace, 1)
-        each = []
-        for b in range(few):
-            one = posterior.select(torch.tensor([b]))
-            walk = lambda steps, one=one, b=b: torch.as_tensor(single(one, z[:, b : b + 1], steps, 1))[:, :, None]  # noqa: E731
-            total, share, seconds = until_mixed(walk)
-            print(f"emcee, observation {b}: {seconds:.0f} s, R-hat < 1.01: {share:.0f}", flush=True)
-            each.append((total, seconds))
-        compared("emcee one at a time", sum(t for t, _ in each) / sum(s for _, s in each), ours)
-        total, share, seconds = until_mixed(lambda steps: stretch(posterior, z.clone(), steps, 1), steps=8000)
-        print(f"stretch moves in step: {seconds:.0f} s, {100 * share:.0f} % with R-hat < 1.01")
-        compared("emcee batched", total / seconds, ours)
+
+def samplers(posterior: Posterior, few: int, label: str) -> None:
+    """All of them on the same observations, `few` of these by emcee one at a time."""
+    problem, y = posterior.problem, posterior.y
+    start = time.perf_counter()
+    result = Hamiltonian()(problem, y, conditions=ANGLES, seed=1)
+    seconds = time.perf_counter() - start
+    stats, chains = result.stats, result.samples.shape[0]
+    print(
+        f"Hamiltonian{label}: {seconds:.0f} s, {float(result.trusted.double().mean()):.3f} trusted, "
+        f"{float(stats['gradients'].double().mean()) / chains:.0f} gradients a chain, "
+        f"largest R-hat {float(stats['rhat'][result.trusted].max()):.3f}"
+    )
+    ours = float(stats["ess"][result.trusted].sum()) / seconds
+    compared("Hamiltonian", ours, ours)
+
+    laplace = OptimalEstimation()(problem, y, conditions=ANGLES, seed=1)
+    z = starts(posterior, laplace, 1)
+    each = []
+    for b in range(few):
+        one = posterior.select(torch.tensor([b]))
+        walk = lambda steps, one=one, b=b: torch.as_tensor(single(one, z[:, b : b + 1], steps, 1))[:, :, None]  # noqa: E731
+        total, share, seconds = until_mixed(walk)
+        print(f"emcee{label}, observation {b}: {seconds:.0f} s, R-hat < 1.01: {share:.0f}", flush=True)
+        each.append((total, seconds))
+    compared("emcee one at a time", sum(t for t, _ in each) / sum(s for _, s in each), ours)
+    total, share, seconds = until_mixed(lambda steps: stretch(posterior, z.clone(), steps, 1), steps=8000)
+    print(f"stretch moves in step{label}: {seconds:.0f} s, {100 * share:.0f} % with R-hat < 1.01")
+    compared("emcee batched", total / seconds, ours)
 
 
 def compared(name: str, rate: float, ours: float) -> None:

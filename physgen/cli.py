@@ -79,6 +79,8 @@ def invert(
         for name in filter(None, (output.file, output.picture)):
             output_folder((out / name).parent)
         job = loaded.build(seed)
+        if loaded.content.forward.compiled:
+            typer.echo("The model's code is made first: some minutes, and some seconds the next time.", err=True)
         path = job.invert(out, progress=sys.stderr.isatty())
         _written(path)
         if output.picture:

@@ -1,4 +1,4 @@
-"""Faster forward models: code that `torch.compile` makes, where the machine has a C++ compiler."""
+"""Faster forward models: code that torch's compiler makes, where the machine has a C++ compiler."""
 
 from __future__ import annotations
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .compilation import compiled
+from .compilation import Compiled, compiled
 from .construction import construct, distribution
 from .observations import Observations, element_labels, read_observations
 from .priors import given, load_prior, shipped_priors
@@ -173,6 +173,8 @@ def inputs(recipe: Recipe, observations: Observations | None) -> tuple[Path, ...
 
 def _try_out(problem: Problem, observations: Observations) -> None:
     """Check names, shapes and ranges of everything, and evaluate one observation: misfits show before any work."""
+    if isinstance(problem.forward, Compiled):  # code is made when it is known that all fits
+        problem = replace(problem, forward=problem.forward.forward)
     posterior = problem.condition(observations.y, **observations.conditions).flatten().select(slice(0, 1))
     z = posterior.y.new_zeros(1, problem.prior.latent_dim)
     try:
