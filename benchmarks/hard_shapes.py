@@ -3,6 +3,7 @@
     python benchmarks/hard_shapes.py                                   # all; hours on one core
     python benchmarks/hard_shapes.py --method NUTS Hamiltonian --shape ring --twins 2
     python benchmarks/hard_shapes.py --results hard.jsonl              # cells that are there are not run again
+    python benchmarks/hard_shapes.py --compiled --method NUTS          # with compiled densities: half the time
 
 Every cell is `twins` runs of one observation, each with random numbers of its own, printed as a Markdown table: how
 many were trusted, and what the others say. A run is wrong where a mean, a standard deviation or the mass of a mode is
@@ -18,7 +19,7 @@ import json
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from shapes import SHAPES, Shape
 from torch import Tensor
 
 import physgen.inversions as inversions
+from physgen import compiled
 from physgen.diagnostics.convergence import ess
 from physgen.inversions.suggestion import NEEDS
 from physgen.result import Result
@@ -151,6 +153,7 @@ def main() -> int:
     parser.add_argument("--method", choices=[*NEEDS, "Auto"], nargs="*", default=[*NEEDS, "Auto"])
     parser.add_argument("--shape", choices=SHAPES, nargs="*", default=list(SHAPES))
     parser.add_argument("--twins", type=int, default=4, help="runs of each cell")
+    parser.add_argument("--compiled", action="store_true", help="densities and gradients, as `physgen.compiled` does")
     parser.add_argument("--results", type=Path, help="file of one line for each cell; those in it are not run again")
     asked = parser.parse_args()
     torch.set_default_dtype(torch.float64)
@@ -161,6 +164,8 @@ def main() -> int:
         found = {(line["method"], line["shape"]): line for line in lines}
     for name in asked.shape:
         shape = SHAPES[name]()
+        if asked.compiled:
+            shape = replace(shape, problem=replace(shape.problem, forward=compiled(shape.problem.forward)))
         wanted = [method for method in asked.method if (method, name) not in found]
         truth = Truth.of(shape) if wanted else None
         for method in wanted:
