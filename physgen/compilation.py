@@ -75,8 +75,8 @@ class Compiled:
         return takes(self.forward)
 
     @property
-    def compiled(self) -> bool:
-        """That what is made of this model may be compiled, too."""
+    def compiles_densities(self) -> bool:
+        """That the densities of problems with this model may be compiled, too."""
         return True
 
     @property

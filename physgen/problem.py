@@ -106,7 +106,7 @@ class Problem:
     @cached_property
     def code(self) -> RowCode | None:
         """Code of its densities; None if its forward model is not compiled."""
-        return RowCode() if getattr(self.forward, "compiled", False) else None
+        return RowCode() if getattr(self.forward, "compiles_densities", False) else None
 
     @property
     def value_rows(self) -> int:
