@@ -2,7 +2,7 @@
 
     python benchmarks/real_pixels.py                             # 200 pixels, all methods: hours on one core
     python benchmarks/real_pixels.py --pixels 20 --method OptimalEstimation Hamiltonian
-    python benchmarks/real_pixels.py --compiled                  # with the compiled model: a third of the time
+    python benchmarks/real_pixels.py --compiled                  # with compiled densities
 
 The pixels are those of `physgen/data/forest_plots_2018.nc` (Sentinel-2, Wienerwald 2018), with model, prior and noise
 of `examples/canopy/forest_plots.toml`. The reference is importance sampling until 10,000 draws are effective, fifty
