@@ -21,6 +21,8 @@ INNER = (
     *(
         "physgen.problem",
         "physgen.black_box",
+        "physgen.rare",
+        "physgen.row_code",
         "physgen.small_matrices",
         "physgen.method_codes",
         "physgen.progress",
