@@ -141,7 +141,8 @@ def main() -> None:
     for label, problem in (("", plain), (", compiled", replace(plain, forward=pg.compiled(plain.forward)))):
         with torch.no_grad():
             posterior = problem.condition(y, **ANGLES)
-            posterior.log_prob(torch.zeros(count, 10)), posterior.slope(torch.zeros(count, 10))
+            for function in (posterior.log_prob, posterior.slope, posterior.predict):
+                function(torch.zeros(count, 10))
             samplers(posterior, few, label)
 
 

@@ -21,8 +21,9 @@ def compiled(forward: Any) -> Compiled:
     Operations that torch runs one after the other, each through the memory, become one loop. Of a `Problem` with such
     a model the posterior density and its gradient are compiled as a whole, with the prior and the noise, where these
     can be. It pays for models of many cheap operations and jobs of many rows: `Canopy` is two to four times as fast,
-    once its code is made (one to four minutes in each process). Where no code can be made, or where it does not give
-    the model's values, a warning says so once and the model is called as it is.
+    once its code is made (one to four minutes, a quarter of that where torch still has it from an earlier process).
+    Where no code can be made, or where it does not give the model's values, a warning says so once and the model is
+    called as it is.
 
     Parameters
     ----------

@@ -96,14 +96,19 @@ def _compiled(function: RowFunction, block: tuple[Tensor, ...]) -> RowFunction:
     `torch.compile` would not look into derivatives, it forgets what Python has worked out once for all (and computes it
     for every row), and it asks at each call whether anything has changed.
     """
-    from torch._inductor.compile_fx import compile_fx  # slow to import, seldom needed
+    from torch._guards import TracingContext, tracing  # slow to import, seldom needed
+    from torch._inductor.compile_fx import compile_fx
     from torch._inductor.decomposition import select_decomp_table
+    from torch._subclasses import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-    graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*block)
     # torch takes ``exp(x) - 1`` for expm1: nothing is left of it near 0
-    parts = {**select_decomp_table(), torch.ops.aten.expm1.default: _expm1}
-    code = cast(RowFunction, compile_fx(graph, list(block), decompositions=parts))
+    own = {torch.ops.aten.expm1.default: _expm1, torch.ops.aten.expm1_.default: lambda x: x.copy_(_expm1(x))}
+    parts = {**select_decomp_table(), **own}
+    graph = make_fx(function, decomposition_table=parts, tracing_mode="fake", _allow_non_fake_inputs=True)(*block)
+    with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))):  # without it torch keeps nothing on disk
+        code = cast(RowFunction, compile_fx(graph, list(block)))
     return lambda *inputs: tuple(code(*inputs))
 
 

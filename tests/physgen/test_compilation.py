@@ -85,6 +85,17 @@ def test_what_is_small_is_not_lost():
 
 
 @compiler
+def test_code_is_found_again_on_disk():
+    from torch._dynamo.utils import counters
+
+    x, sun = drawn(5, torch.float32)
+    pg.compiled(Decay())(x, sun=sun)
+    before = counters["inductor"]["fxgraph_cache_hit"]
+    pg.compiled(Decay())(x, sun=sun)
+    assert counters["inductor"]["fxgraph_cache_hit"] == before + 1
+
+
+@compiler
 @pytest.mark.slow
 def test_more_models_than_torch_keeps_codes_of_one_function():
     def model(gain):
