@@ -11,8 +11,8 @@ from torch import Tensor
 from .markov import mean_of
 
 SHORTEN = 0.1  # of the logarithm of the length of trajectories that leave the support too often
-# About as many times are divergences with half the step: 8 on a walk of unknown noise, above 60 on canopies. One
-# halving too few is told by the next draws; one too many doubles the price of all that follow.
+# About as many times are divergences with half the step: 8 on a walk of unknown noise, far more on canopies.
+# One halving too few is told by the next draws; one too many doubles the price of all that follow.
 _RARER = 64.0
 _MOST = 4  # halvings at once
 _FLOOR = 0.1  # of an acceptance in the harmonic mean

@@ -80,7 +80,7 @@ def invert(
             output_folder((out / name).parent)
         job = loaded.build(seed)
         if loaded.content.forward.compiled:
-            typer.echo("The model's code is made first, which takes some minutes.", err=True)
+            typer.echo("The model's code is made first: some minutes, a quarter of that the next time.", err=True)
         path = job.invert(out, progress=sys.stderr.isatty())
         _written(path)
         if output.picture:

@@ -15,7 +15,7 @@ from .conditions import Takes, align, check_names, check_ranges, takes
 from .noise import Noise
 from .priors import Prior
 from .rare import is_unseen
-from .row_code import RowCode
+from .row_code import SLOPE_ROWS, RowCode
 from .rows import in_blocks, jacobian
 from .small_matrices import product
 from .space import Space
@@ -27,7 +27,6 @@ JACOBIAN_ROWS = 512
 NUMBERS = 72 * VALUE_ROWS  # that an operation may hold, for the same reason
 PRIOR_JACOBIAN_ROWS = 2048
 DECODE_ROWS = 16384
-_SLOPE_ROWS = 64  # of code: with 256 a row costs a fifth less, but the chains of one observation four times as much
 
 
 class ForwardModel(Protocol):
@@ -248,7 +247,7 @@ class Posterior:
     def slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """`log_prob` of latents ``(*draws, *batch, k)``, and its gradient in them, without a history."""
         with torch.no_grad():
-            made = self._by_code("slope", Posterior.slope, z, _SLOPE_ROWS)
+            made = self._by_code("slope", Posterior.slope, z, SLOPE_ROWS)
         if made is not None:
             return made[0], made[1]
         with torch.enable_grad():
