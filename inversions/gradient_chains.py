@@ -10,7 +10,7 @@ import abc
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,59 +23,18 @@ from physgen.small_matrices import product, triangular_inverse
 from physgen.status import Status
 
 from .batched import Layout, invert
+from .chain_settings import Settings
+from .chain_walk import Walk
 from .gradient import Target, need_gradient
 from .leapfrog import Trajectory
-from .markov import at_borders, judge, mean_of, metric, start, summary
-from .step_size import halvings
+from .markov import mean_of, metric, start
 
 # Error of the energy in nats. Steps that hold err by about 1; where places become narrow by and by, steps fail long
 # before Stan's 1000, and on the walk below ten answers of ten were trusted for want of an alarm (docs/inversions.md).
 DIVERGENT = 20.0
-# Share of the moves beyond which the answer is not trusted, and the step shortened. A divergence is a chain that did
-# not enter a place where it would have stayed: few of them stand for much mass.
-DIVERGENCES = 5e-5
-# Of the acceptance elsewhere, that at the border of the draws: chains that stay there for want of a shorter step have
-# not entered what lies beyond. On a walk of unknown noise the share was 0 to 0.45, on round shapes and rings above 0.9.
-_STICKY = 0.6
 _SLOTS = 3  # sets of random numbers that a move may use
 _WINDOWS = (0.2, 0.4, 0.65)  # shares of the warm-up after which the metric is learned anew
 _LONGEST, _STATES = 0.35, 6  # of these windows; positions, velocities and gradients that a move holds
-
-
-class Settings(Protocol):
-    """The settings that all these methods have."""
-
-    @property
-    def draws(self) -> int:
-        """Draws kept of each chain."""
-
-    @property
-    def chains(self) -> int:
-        """Of each observation."""
-
-    @property
-    def warm_up(self) -> int:
-        """Moves from which the kernel and the metric are learned."""
-
-    @property
-    def accept(self) -> float:
-        """Mean acceptance that the step size aims at."""
-
-    @property
-    def max_steps(self) -> int:
-        """Moves after the warm-up, at most."""
-
-    @property
-    def accept_rhat(self) -> float:
-        """R-hat of a trusted answer, at most."""
-
-    @property
-    def accept_ess(self) -> float:
-        """Effective draws of a trusted answer, at least."""
-
-    @property
-    def chunk(self) -> int:
-        """Observations held at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +56,19 @@ class Move:
     accept: Tensor
     diverged: Tensor
     gradients: Tensor
+
+
+class Flight(NamedTuple):
+    """Trajectories of n observations: their ends (n, c), log odds against their beginnings (n, c), steps (n,)."""
+
+    end: Trajectory
+    odds: Tensor
+    leaps: Tensor
+
+    @staticmethod
+    def of(end: Trajectory, odds: Tensor, leaps: Tensor) -> Flight:
+        """With odds of -inf where they are not numbers."""
+        return Flight(end, torch.nan_to_num(odds, nan=-torch.inf), leaps)
 
 
 class Kernel(abc.ABC):
@@ -165,6 +137,11 @@ class Chains:
         return product(self.at.z, self.factor.mT)
 
     @property
+    def every(self) -> Tensor:
+        """All observations (b,)."""
+        return torch.arange(len(self.index), device=self.index.device)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Chains, latents."""
         return self.at.z.shape[1], self.at.z.shape[2]
@@ -186,7 +163,7 @@ class Chains:
         Where the prior excludes the causes, or the model is undefined, the density is -inf; where a trajectory has
         left every scale, it is the lowest number. Chains that are not `wanted` (b, C) get -inf, and are not computed.
         """
-        L = self.factor if len(which) == len(self.factor) else self.factor[which]
+        L = self.factor if torch.equal(which, self.every) else self.factor[which]
         z, rows = product(w, L.mT).flatten(0, 1), which.repeat_interleave(w.shape[1])
         if wanted is None or bool(wanted.all()):
             value, gradient = self.target.slope(z, rows)
@@ -213,25 +190,28 @@ class Chains:
     def sample(self) -> dict[str, Tensor]:
         """Draws of each observation until its chains agree and are long enough, or the budget is spent.
 
-        Those that lack nothing but calm go on for as long again, with the smaller step; the others for twice as long.
+        Those that lack nothing but length go on until they are twice as long. Those that lack nothing but calm begin
+        anew, for as long and with a smaller step; all others begin anew for twice as long.
         """
-        m, every = self.method, torch.arange(len(self.index), device=self.index.device)
-        out: dict[str, Tensor] = {}
-        waiting = [(self, every, 1, 0)]
+        m, out, waiting = self.method, dict[str, Tensor](), [_Waiting(self, self.every, 1)]
         while waiting:
-            run, at, thin, total = waiting.pop()
-            found = run._stretch(thin)
-            total += m.draws * thin
-            found["steps"] = torch.full_like(run.index, total + m.warm_up)
-            longer = found["status"] != Status.TOO_MANY_DIVERGENCES
-            spent = total + m.draws * thin * (1 + longer.to(torch.int64)) > m.max_steps
-            done = (found["status"] == Status.TRUSTED) | spent
+            run, at, thin, walk = waiting.pop()
+            walk = run._walk(thin, walk)
+            found = walk.judged(run.posterior, run.target, m) | run.kernel.report()
+            found |= {"gradients": run.gradients, "steps": torch.full_like(at, run.number)}
+            status, times = found["status"], walk.halvings
+            run.kernel.calm(times)
+            restless = status == Status.TOO_MANY_DIVERGENCES
+            short = (status == Status.CHAINS_TOO_SHORT) & (times == 0)
+            missing = torch.where(short, m.draws - m.draws // 2, m.draws) * torch.where(restless, thin, 2 * thin)
+            done = (status == Status.TRUSTED) | (run.number + missing > m.warm_up + m.max_steps)
             for name, value in found.items():
                 out.setdefault(name, value.new_zeros(len(self.index), *value.shape[1:]))[at[done]] = value[done]
-            for rest, times in ((~done & longer, 2), (~done & ~longer, 1)):
-                rows = torch.nonzero(rest).squeeze(-1)
+            for which, longer in ((restless, thin), (short, 2 * thin), (~restless & ~short, 2 * thin)):
+                rows = torch.nonzero(which & ~done).squeeze(-1)
                 if len(rows):
-                    waiting.append((run._select(rows), at[rows], times * thin, total))
+                    kept = walk.select(rows).thinned() if which is short else None
+                    waiting.append(_Waiting(run._select(rows), at[rows], longer, kept))
         return out
 
     def _go(self, *, learning: bool) -> Move:
@@ -244,8 +224,7 @@ class Chains:
     def _placed(self, z: Tensor) -> Trajectory:
         """Chains at z, in the coordinates of the metric."""
         w = product(z, triangular_inverse(self.factor).mT)
-        every = torch.arange(len(z), device=z.device)
-        return Trajectory(w, torch.zeros_like(w), *self.slope(w, every))
+        return Trajectory(w, torch.zeros_like(w), *self.slope(w, self.every))
 
     def _relearn(self, draws: Tensor) -> None:
         """The metric from draws (b, C, S, k): what is left of their covariance in the coordinates of the last one."""
@@ -254,41 +233,21 @@ class Chains:
         self.at = self._placed(z)
         self.kernel.restart(product(flat, triangular_inverse(self.factor).mT).reshape(draws.shape))
 
-    def _stretch(self, thin: int) -> dict[str, Tensor]:
-        """`draws` of every chain, each after `thin` moves, and what they come to."""
-        m, kept, share, begun = self.method, [], [], []
-        divergences = torch.zeros_like(self.gradients)
-        for number in range(m.draws * thin):
+    def _walk(self, thin: int, earlier: Walk | None) -> Walk:
+        """The moves of which every `thin`-th leads to a draw, until there are `draws`, those of `earlier` included."""
+        kept, divergences, accepted = [], torch.zeros_like(self.gradients), self.at.value.new_zeros(len(self.index))
+        moves = (self.method.draws - (earlier.z.shape[2] if earlier else 0)) * thin
+        for number in range(moves):
             keep = (number + 1) % thin == 0
-            here = self.z if keep else None
+            begun = self.z if keep else None
             move = self._go(learning=False)
-            share.append(torch.nan_to_num(move.accept))
+            accepted += mean_of(torch.nan_to_num(move.accept))
             divergences += move.diverged.sum(1)
             if keep:
-                kept.append(self.z)
-                begun.append((here, move.accept))
-        out = summary(self.posterior, torch.stack(kept, 2), getattr(m, "superchains", m.chains))
-        border = _border_acceptance(*(torch.stack(part, 2) for part in zip(*begun, strict=True)))
-        sticky = border < _STICKY
-        agreed = {"accept_rhat": m.accept_rhat, "accept_ess": m.accept_ess}
-        status = judge(self.target, torch.zeros_like(self.index), out["rhat"], out["ess"], **agreed)
-        allowed = DIVERGENCES * m.draws * thin * m.chains
-        many = divergences > allowed
-        report = self.kernel.report()
-        self.kernel.calm(halvings(divergences / allowed).clamp(min=sticky))
-        status = torch.where(sticky & (status == Status.TRUSTED), int(Status.CHAINS_TOO_SHORT), status)
-        return (
-            report
-            | out
-            | {
-                "status": torch.where(many & (status == Status.TRUSTED), int(Status.TOO_MANY_DIVERGENCES), status),
-                "acceptance_fraction": mean_of(torch.cat(share, 1)),
-                "border_acceptance": border,
-                "divergences": divergences,
-                "gradients": self.gradients,
-                "nonfinite": self.target.undefined,
-            }
-        )
+                kept.append((self.z, begun, move.accept))
+        z, begun, accept = (torch.stack(part, 2) for part in zip(*kept, strict=True))
+        walk = Walk(z, begun, accept, accepted, divergences, moves)
+        return earlier.then(walk) if earlier else walk
 
     def _select(self, rows: Tensor) -> Chains:
         """The chains of some of the observations, where they are."""
@@ -301,23 +260,23 @@ class Chains:
         return new
 
 
-def _border_acceptance(z: Tensor, accept: Tensor) -> Tensor:
-    """Acceptance at the worst border of the draws over that of all (b,): where moves began, z (b, C, S, k), and accept.
+class _Waiting(NamedTuple):
+    """Chains that are to walk: which observations they are of, moves between draws, and what they keep."""
 
-    What ended where the prior excludes the causes (NaN) is left out, and so is a border where all moves did.
-    """
-    least = torch.nan_to_num(at_borders(z, accept), nan=torch.inf).amin((1, 2))
-    return least.clamp(max=1) / accept.flatten(1, 2).nanmean(1)
+    chains: Chains
+    at: Tensor
+    thin: int
+    kept: Walk | None = None
 
 
-def metropolis(chains: Chains, end: Trajectory, odds: Tensor, u: Tensor, gradients: Tensor) -> Move:
-    """The chains at the end of their trajectories where the odds (b, C), in nats, have it; u (b, C) is uniform."""
+def metropolis(chains: Chains, flight: Flight, u: Tensor) -> Move:
+    """The chains at the end of their trajectories where the odds have it; u (b, C) is uniform."""
+    end, odds, leaps = flight
     excluded = torch.isneginf(end.value)
-    odds = torch.nan_to_num(odds, nan=-torch.inf)
     accept = odds.clamp(max=0).exp()
     at = end.where(u < accept, chains.at)
     accept = torch.where(excluded, torch.nan, accept)
-    return Move(at, accept, (odds < -DIVERGENT) & ~excluded, gradients * chains.shape[0])
+    return Move(at, accept, (odds < -DIVERGENT) & ~excluded, leaps * chains.shape[0])
 
 
 def run(
@@ -375,23 +334,7 @@ def run(
     own: dict[str, tuple[int | str, ...]] = dict.fromkeys(names, ())
     own |= {"latent_mean": ("k",), "latent_covariance": ("k", "k")}
     counts = ("steps", "gradients", "divergences", "nonfinite")
-    states = method.chains * (math.ceil(_LONGEST * method.warm_up) + method.draws + _STATES)
+    states = method.chains * (math.ceil(_LONGEST * method.warm_up) + 3 * method.draws + _STATES)
     layout = Layout(method.chains, method.draws, own, counts, states=states)
     settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": method.chunk}
     return invert(method, problem, y, answer, layout, **settings)
-
-
-def check(method: Settings, least: Mapping[str, int]) -> None:
-    """Raise `ValueError` if a setting is out of range; `least` gives the lowest of those that are whole numbers."""
-    for name, low in {"draws": 8, "warm_up": 20, "chunk": 1, **least}.items():
-        if getattr(method, name) < low:
-            raise ValueError(f"Invalid {name} {getattr(method, name)}. Must be at least {low}.")
-    if method.max_steps < method.draws:
-        raise ValueError(f"Invalid max_steps {method.max_steps}. Must be at least the {method.draws} draws.")
-    if not 0.1 <= method.accept <= 0.99:
-        raise ValueError(f"Invalid accept {method.accept:g}. Must lie within 0.1 to 0.99.")
-    if not method.accept_rhat > 1 or not method.accept_ess > 0:
-        raise ValueError(
-            f"Invalid accept_rhat {method.accept_rhat:g} or accept_ess {method.accept_ess:g}. "
-            "The first must be greater than 1, the second positive."
-        )

@@ -13,9 +13,11 @@ from physgen.problem import Problem
 from physgen.progress import Progress
 from physgen.result import Result
 
+from .chain_settings import check
 from .chees import Adaptation
-from .gradient_chains import Chains, Kernel, Move, check, metropolis, run
-from .leapfrog import halton, trajectory
+from .gradient_chains import Chains, Flight, Kernel, Move, metropolis, run
+from .leapfrog import Slope, Trajectory, halton, trajectory
+from .second_try import again
 
 _STAGE = 1 << 21  # random stages of this method begin here
 
@@ -42,7 +44,7 @@ class Hamiltonian:
     max_steps : int
         Trajectories after the warm-up, at most; the chains go on, from twice to twice as long, until they are good.
     max_leaps : int
-        Steps of a trajectory, at most.
+        Steps of a trajectory, at most. After the warm-up, one that fails is gone again in four times as many steps.
     accept_rhat, accept_ess : float
         What an answer must reach to be trusted.
     chunk : int
@@ -57,7 +59,9 @@ class Hamiltonian:
     ----------
     Neal (2011), *MCMC using Hamiltonian dynamics*; Hoffman, Radul & Sountsov (2021), *An adaptive-MCMC scheme for
     setting trajectory lengths in Hamiltonian Monte Carlo*, AISTATS; Margossian et al. (2024), *Nested R-hat: assessing
-    the convergence of Markov chain Monte Carlo when running many short chains*, Bayesian Analysis.
+    the convergence of Markov chain Monte Carlo when running many short chains*, Bayesian Analysis; Modi, Barnett &
+    Carpenter (2023), *Delayed rejection Hamiltonian Monte Carlo for sampling multiscale distributions*, ibid.
+    (a trajectory that failed is tried again).
     """
 
     draws: int = 128
@@ -115,11 +119,18 @@ class _Kernel(Kernel):
         v, u, jitter = chains.normal(0, chains.shape), chains.uniform(1, chains.shape[:1]), halton(chains.number)
         leaps = torch.ceil(jitter * length / step).clamp(1, self.max_leaps).to(torch.int64)
         now = chains.at.at(v)
-        end = trajectory(chains.slope, now, None, step, leaps)
-        move = metropolis(chains, end, now.energy - end.energy, u, leaps)
+
+        def fly(slope: Slope, start: Trajectory, which: Tensor, shorter: int) -> Flight:
+            end = trajectory(slope, start, None, step[which] / shorter, leaps[which] * shorter)
+            return Flight.of(end, start.energy - end.energy, leaps[which] * shorter)
+
+        flight = fly(chains.slope, now, chains.every, 1)
+        move = metropolis(chains, flight, u)
         if learning:
+            end = flight.end
             self.adaptation.update(now.z, end.z, end.v, move.accept, jitter)
-        return move
+            return move
+        return again(chains, now, flight, move, fly)
 
     def restart(self, draws: Tensor) -> None:
         self.adaptation.restart()

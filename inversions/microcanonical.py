@@ -15,9 +15,11 @@ from physgen.problem import Problem
 from physgen.progress import Progress
 from physgen.result import Result
 
-from .gradient_chains import Chains, Kernel, Move, check, metropolis, run
+from .chain_settings import check
+from .gradient_chains import Chains, Flight, Kernel, Move, metropolis, run
 from .leapfrog import Slope, Trajectory, halton
 from .markov import each, mean_of
+from .second_try import again
 from .step_size import SHORTEN, StepSize, mean_acceptance, often_excluded
 
 _STAGE = (1 << 21) + (1 << 16) * 3 + (1 << 15)  # random stages of this method begin here
@@ -47,7 +49,7 @@ class Microcanonical:
     max_steps : int
         Trajectories after the warm-up, at most; the chains go on, from twice to twice as long, until they are good.
     max_leaps : int
-        Steps of a trajectory, at most.
+        Steps of a trajectory, at most. After the warm-up, one that fails is gone again in four times as many steps.
     accept_rhat, accept_ess : float
         What an answer must reach to be trusted.
     chunk : int
@@ -62,7 +64,8 @@ class Microcanonical:
     ----------
     Robnik, Cohn-Gordon & Seljak (2025), *Metropolis adjusted microcanonical Hamiltonian Monte Carlo*, arXiv:2503.01707;
     Robnik, De Luca, Silverstein & Seljak (2023), *Microcanonical Hamiltonian Monte Carlo*, JMLR 24; Margossian et al.
-    (2024), *Nested R-hat*, Bayesian Analysis.
+    (2024), *Nested R-hat*, Bayesian Analysis; Modi, Barnett & Carpenter (2023), *Delayed rejection Hamiltonian Monte
+    Carlo for sampling multiscale distributions*, ibid. (a trajectory that failed is tried again).
     """
 
     draws: int = 128
@@ -123,12 +126,18 @@ class _Kernel(Kernel):
         v, u = chains.normal(0, chains.shape), chains.uniform(1, chains.shape[:1])
         leaps = torch.ceil(halton(chains.number) * self.length / step).clamp(1, self.max_leaps).to(torch.int64)
         now = chains.at.at(v / v.norm(dim=-1, keepdim=True))
-        end, error = isokinetic(chains.slope, now, step, leaps)
-        move = metropolis(chains, end, -error, u, leaps)
+
+        def fly(slope: Slope, start: Trajectory, which: Tensor, shorter: int) -> Flight:
+            end, error = isokinetic(slope, start, step[which] / shorter, leaps[which] * shorter)
+            return Flight.of(end, -error, leaps[which] * shorter)
+
+        flight = fly(chains.slope, now, chains.every, 1)
+        move = metropolis(chains, flight, u)
         if learning:
             self.step.update(mean_acceptance(move.accept, aim=self.step.aim))
             self.length = self.length * torch.where(often_excluded(move.accept), math.exp(-SHORTEN), 1.0)
-        return move
+            return move
+        return again(chains, now, flight, move, fly)
 
     def restart(self, draws: Tensor) -> None:
         """The pooled standard deviations of the latents make the first length, sqrt(k), then the autocorrelation."""

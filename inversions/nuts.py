@@ -13,7 +13,8 @@ from physgen.problem import Problem
 from physgen.progress import Progress
 from physgen.result import Result
 
-from .gradient_chains import DIVERGENT, Chains, Kernel, Move, check, run
+from .chain_settings import check
+from .gradient_chains import DIVERGENT, Chains, Kernel, Move, run
 from .markov import mean_of
 from .nuts_tree import grow
 from .step_size import StepSize, mean_acceptance

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from physgen.inversions import NUTS, Hamiltonian, Microcanonical
-from physgen.inversions.gradient_chains import _border_acceptance
+from physgen.inversions.chain_walk import Walk
 from physgen.inversions.step_size import halvings
 from physgen.noise import GaussianNoise, Noise
 from physgen.priors import Gaussian, Independent, Normal, where
@@ -163,6 +163,18 @@ def test_the_budget_is_kept_and_said(name):
 
 
 @pytest.mark.parametrize("name", SHORT)
+def test_chains_that_are_too_short_go_on_and_keep_their_draws(name):
+    known = KNOWN["linear-2"]()
+    short = replace(SHORT[name], draws=15, max_steps=62, accept_ess=1e9, accept_rhat=9.0)
+    long = replace(short, draws=31)
+    a, b = (method(known.problem, known.y, seed=1) for method in (short, long))
+    assert int(a.stats["steps"]) == short.warm_up + 15 + 2 * 8  # seven of the first fifteen draws are kept, each other
+    kept = torch.cat([b.samples[:, 1:14:2], b.samples[:, 16::2]], 1)
+    assert torch.equal(a.samples, kept)
+    assert float(b.stats["acceptance_fraction"]) == pytest.approx(float(a.stats["acceptance_fraction"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", SHORT)
 def test_observations_stop_by_themselves(name):
     prior = Independent(a=Normal(0, 1), b=Normal(0, 1))
     # a matrix product in the model would itself depend on the rows beside it
@@ -207,6 +219,7 @@ def test_acceptance_at_the_worst_border_of_the_draws():
     accept[1][upper(1)[1]] = 0.3
     accept[2][upper(0)[2]] = torch.nan  # what the prior excludes says nothing of the step
     low = torch.where(upper(1)[2] & ~torch.isnan(accept[2]), 0.3, accept[2])
-    found = _border_acceptance(torch.cat([z, z[2:]]), torch.cat([accept, low[None]]))
+    z, accept = torch.cat([z, z[2:]]), torch.cat([accept, low[None]])
+    found = Walk(z, z, accept, torch.zeros(4), torch.zeros(4, dtype=torch.int64), 50).border
     assert found[:3].tolist() == pytest.approx([1.0, 0.3 / 0.87, 1.0])
     assert float(found[3]) < 0.4  # and hides no other border
