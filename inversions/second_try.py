@@ -29,6 +29,9 @@ def again(chains: Chains, begun: Trajectory, first: Flight, move: Move, fly: Fly
     that goes back from there with the long step, to log odds g, must fail too. The second end is then accepted with
     the probability ``min(1, exp(e) (1 - exp(g)) / (1 - exp(d)))``.
 
+    The acceptance of the move stays that of the first try. Where it is low at the border of the draws, the step of all
+    must be shortened (`chain_walk.Walk.border`): second tries alone enter such a place too rarely to know its mass.
+
     Parameters
     ----------
     chains : Chains
@@ -65,11 +68,10 @@ def again(chains: Chains, begun: Trajectory, first: Flight, move: Move, fly: Fly
     accept = torch.where(_failed(back) & ~excluded, better.clamp(max=0).exp(), 0)[:, 0]
     taken = chains.uniform(2, chains.shape[:1])[which, chain] < accept
 
-    total, diverged = move.accept.clone(), move.diverged.clone()
-    total[which, chain] += (1 - total[which, chain]) * accept
+    diverged = move.diverged.clone()
     diverged[which, chain] = ((second.odds < -DIVERGENT) & ~excluded)[:, 0]
     gradients = move.gradients.index_add(0, which, second.leaps + back.leaps)
-    return Move(_put(move.at, second.end, which, chain, taken), total, diverged, gradients)
+    return Move(_put(move.at, second.end, which, chain, taken), move.accept, diverged, gradients)
 
 
 def _failed(flight: Flight) -> Tensor:
