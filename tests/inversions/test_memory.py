@@ -83,7 +83,7 @@ def test_a_large_covariance_is_named(free):
     problem = Problem(lambda x: x[..., :2], Gaussian(torch.zeros(k), torch.eye(k)), GaussianNoise(1.0))
     free(GIB / 2)
     with pytest.raises(ValueError, match=f"matrices of {k} x {k}"):
-        Hamiltonian()(problem, torch.zeros(2))
+        Hamiltonian(draws=64)(problem, torch.zeros(2))
     with pytest.raises(ValueError, match=f"a {k} x {k} covariance for each of 100 observations"):
         LookupTable(size=200)(problem, torch.zeros(100, 2))
     with pytest.raises(ValueError, match=f"200 draws of {k} causes for each of 1000 observations"):
