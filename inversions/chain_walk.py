@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -64,12 +65,12 @@ class Walk:
         sums = (self.accepted + later.accepted, self.divergences + later.divergences, self.moves + later.moves)
         return Walk(z, begun, accept, *sums)
 
-    @property
+    @cached_property
     def excess(self) -> Tensor:
         """How many times as many divergences (b,) there were as an answer may have."""
         return self.divergences / (DIVERGENCES * self.moves * self.z.shape[1])
 
-    @property
+    @cached_property
     def border(self) -> Tensor:
         """Acceptance at the worst border of the draws over that of all (b,).
 
@@ -85,19 +86,18 @@ class Walk:
 
     def judged(self, posterior: Posterior, target: Target, method: Settings) -> dict[str, Tensor]:
         """The draws' summary and statistics (b, ...), with a status: trusted, or what is lacking."""
-        superchains, border = getattr(method, "superchains", method.chains), self.border
-        out = summary(posterior, self.z, superchains)
+        out = summary(posterior, self.z, getattr(method, "superchains", method.chains))
         agreed = {"accept_rhat": method.accept_rhat, "accept_ess": method.accept_ess}
         status = judge(target, torch.zeros_like(self.divergences), out["rhat"], out["ess"], **agreed)
         for lacking, why in (
-            (border < _STICKY, Status.CHAINS_TOO_SHORT),
+            (self.border < _STICKY, Status.CHAINS_TOO_SHORT),
             (self.excess > 1, Status.TOO_MANY_DIVERGENCES),
         ):
             status = torch.where(lacking & (status == Status.TRUSTED), int(why), status)
         return out | {
             "status": status,
             "acceptance_fraction": self.accepted / self.moves,
-            "border_acceptance": border,
+            "border_acceptance": self.border,
             "divergences": self.divergences,
             "nonfinite": target.undefined,
         }

@@ -30,8 +30,8 @@ class Trajectory:
         """The Hamiltonian (B, C)."""
         return 0.5 * (self.v * self.v).sum(-1) - self.value
 
-    def select(self, rows: Tensor) -> Trajectory:
-        """Some of the observations."""
+    def select(self, rows: Tensor | tuple[Tensor, Tensor]) -> Trajectory:
+        """Some of the observations, or of their chains: (rows, chains)."""
         return Trajectory(self.z[rows], self.v[rows], self.value[rows], self.gradient[rows])
 
     def where(self, chosen: Tensor, other: Trajectory) -> Trajectory:

@@ -59,8 +59,7 @@ def again(chains: Chains, begun: Trajectory, first: Flight, move: Move, fly: Fly
     def slope(w: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         return chains.slope(w, which[rows])
 
-    parts = (begun.z, begun.v, begun.value, begun.gradient)
-    second = fly(slope, Trajectory(*(part[which, chain][:, None] for part in parts)), which, _SHORTER)
+    second = fly(slope, begun.select((which[:, None], chain[:, None])), which, _SHORTER)
     back = fly(slope, second.end.at(-second.end.v), which, 1)
     excluded = torch.isneginf(second.end.value)
     better = second.odds + torch.log1p(-back.odds.clamp(max=-_LOST).exp())

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from physgen.inversions import Hamiltonian, Microcanonical
+from physgen.inversions import Hamiltonian, Microcanonical, second_try
 from physgen.inversions import hamiltonian as hamiltonian_file
 from physgen.inversions import microcanonical as microcanonical_file
 from physgen.inversions.chees import Adaptation
@@ -17,6 +17,7 @@ from physgen.problem import Problem
 from .test_gradient_chains import Shape
 
 MOVES, CHAINS = 6, 20_000
+FILES = {Hamiltonian: hamiltonian_file, Microcanonical: microcanonical_file}
 
 
 def narrowing(k=3):
@@ -82,19 +83,27 @@ def test_exact_draws_stay_exact(method, step, length, monkeypatch):
         for value, mean, variance in checks:
             assert abs(float(value.mean()) - mean) < 4 * math.sqrt(variance / CHAINS)
 
-    file = hamiltonian_file if method is Hamiltonian else microcanonical_file
-    monkeypatch.setattr(file, "again", lambda chains, begun, first, move, fly: move)
+    monkeypatch.setattr(FILES[method], "again", lambda chains, begun, first, move, fly: move)
     _, fewer, less = walked(method, z, step=step, length=length)
     assert gradients > 1.02 * fewer  # it was tried again, and it was of use
     assert moved > less + 0.002
 
 
-@pytest.mark.parametrize("method", [Hamiltonian, Microcanonical])
-def test_tried_again_by_themselves(method):
+@pytest.mark.parametrize(("method", "accept"), [(Hamiltonian, 0.4), (Microcanonical, 0.9)])
+def test_tried_again_by_themselves(method, accept, monkeypatch):
     """Which trajectories of one observation fail is nothing to the other observations."""
-    short = method(draws=8, chains=8, warm_up=20, max_steps=16, accept_rhat=9.0, accept_ess=50.0)
+    tried = []
+
+    def counted(chains, begun, first, move, fly):
+        out = second_try.again(chains, begun, first, move, fly)
+        tried.append(int((out.gradients > move.gradients).sum()))
+        return out
+
+    monkeypatch.setattr(FILES[method], "again", counted)
+    short = method(draws=8, chains=8, warm_up=20, max_steps=16, accept=accept, accept_rhat=9.0, accept_ess=50.0)
     y = torch.zeros(3, 1, dtype=torch.float64)
     together = short(narrowing(), y, seed=5)
+    assert {1, 2} & set(tried)  # some of the observations, and not the others
     for i in range(3):
         alone = short(narrowing(), y[i], seed=5, index=torch.tensor([i]))
         assert torch.equal(alone.samples, together.samples[:, :, i])
