@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 import physgen as pg
-from physgen.diagnostics.convergence import ess_bulk, rhat
+from physgen.diagnostics.convergence import ess_bulk, folded, rhat
 from physgen.forward_models import Canopy
 from physgen.inversions import Hamiltonian, OptimalEstimation
 from physgen.problem import Posterior
@@ -70,13 +70,14 @@ def grouped(z: Tensor) -> Tensor:
 
 
 def effective(walks: Tensor) -> tuple[float, float]:
-    """Effective samples of the worst cause, and the worst R-hat, of walks (steps, walkers, n).
+    """Effective samples of the worst cause or spread of it, and the worst R-hat, of walks (steps, walkers, n).
 
     The walkers of an ensemble are not independent: each one is a chain, and the sum of their effective sizes an upper
     bound, in emcee's favour.
     """
     chains = walks.transpose(0, 1)
-    return float(ess_bulk(chains).min()), float(rhat(grouped(walks)).max())
+    own = min(float(ess_bulk(x).min()) for x in (chains, folded(chains)))
+    return own, float(rhat(grouped(walks)).max())
 
 
 def starts(posterior: Posterior, result: pg.Result, seed: int) -> Tensor:

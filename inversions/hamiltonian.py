@@ -46,7 +46,8 @@ class Hamiltonian:
     max_leaps : int
         Steps of a trajectory, at most. After the warm-up, one that fails is gone again in four times as many steps.
     accept_rhat, accept_ess : float
-        What an answer must reach to be trusted.
+        What an answer must reach to be trusted. Of 3,000 effective draws one moment in 160 is more than 0.05 standard
+        deviations off.
     chunk : int
         Observations held at once.
 
@@ -64,7 +65,7 @@ class Hamiltonian:
     (a trajectory that failed is tried again).
     """
 
-    draws: int = 128
+    draws: int = 256
     chains: int = 32
     superchains: int = 4
     warm_up: int = 100
@@ -72,7 +73,7 @@ class Hamiltonian:
     max_steps: int = 3000
     max_leaps: int = 256
     accept_rhat: float = 1.01
-    accept_ess: float = 2000.0
+    accept_ess: float = 3000.0
     chunk: int = 64
 
     def __post_init__(self) -> None:
@@ -116,7 +117,9 @@ class _Kernel(Kernel):
 
     def move(self, chains: Chains, *, learning: bool) -> Move:
         step, length = self.adaptation.now if learning else self.adaptation.settled
-        v, u, jitter = chains.normal(0, chains.shape), chains.uniform(1, chains.shape[:1]), halton(chains.number)
+        v, u = chains.normal(0, chains.shape), chains.uniform(1, chains.shape[:1])
+        # from 0 on, one trajectory in five would hardly move, and two of them in a row come back
+        jitter = 0.5 + 0.5 * halton(chains.number)
         leaps = torch.ceil(jitter * length / step).clamp(1, self.max_leaps).to(torch.int64)
         now = chains.at.at(v)
 

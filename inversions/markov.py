@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from physgen.diagnostics.convergence import ess_bulk, nested_rhat, rank_normalise, rhat
+from physgen.diagnostics.convergence import ess_bulk, folded, nested_rhat, rank_normalise, rhat
 from physgen.noise import Noise
 from physgen.problem import Posterior
 from physgen.random import normal
@@ -194,15 +194,16 @@ def summary(posterior: Posterior, z: Tensor, superchains: int) -> dict[str, Tens
     Returns
     -------
     dict of Tensor
-        samples (B, C, S, n); latent_mean (B, k), latent_covariance (B, k, k); ess (B,), the smallest over the causes;
-        rhat (B,), the largest over the causes of R-hat, or of nested R-hat where there are superchains of several
-        chains, both of ranks and of folded ranks; infinite where a latent never moved.
+        samples (B, C, S, n); latent_mean (B, k), latent_covariance (B, k, k); ess (B,), the smallest over the causes
+        and their distances from the median; rhat (B,), the largest over the causes of R-hat, or of nested R-hat where
+        there are superchains of several chains, both of ranks and of folded ranks; infinite where a latent never moved.
     """
     batch, chains, draws, k = z.shape
     x = posterior.decode(z.permute(1, 2, 0, 3))  # (C, S, B, n)
+    # where chains jump from side to side, or move on an ellipse of the right shape, the mean forgets before the spread
+    both = (x, folded(x))
     if 1 < superchains < chains:
-        folded = (x - x.flatten(0, 1).median(0).values).abs()
-        ratio = torch.maximum(*(nested_rhat(rank_normalise(each), superchains) for each in (x, folded)))
+        ratio = torch.maximum(*(nested_rhat(rank_normalise(part), superchains) for part in both))
     else:
         ratio = rhat(x)
     stuck = (z.amax((1, 2)) == z.amin((1, 2))).any(-1)
@@ -213,7 +214,7 @@ def summary(posterior: Posterior, z: Tensor, superchains: int) -> dict[str, Tens
         "latent_covariance": covariance,
         # a cause that is set by intervention is constant: it has no R-hat
         "rhat": torch.where(stuck, torch.inf, torch.nan_to_num(ratio, nan=0.0).amax(-1)),
-        "ess": each(ess_bulk, x).amin(-1),
+        "ess": torch.minimum(*(each(ess_bulk, part) for part in both)).amin(-1),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physgen.diagnostics.convergence import ess_bulk, rhat
+from physgen.diagnostics.convergence import rhat
 from physgen.problem import Posterior, Problem
 from physgen.progress import Progress
 from physgen.result import Result
@@ -218,7 +218,6 @@ class _Run:
         z = torch.stack(kept, 2)
         out = summary(self.posterior, z, m.superchains)
         out["rhat"] = torch.maximum(out["rhat"], _between(out["samples"], m.superchains))
-        out["ess"] = torch.minimum(out["ess"], _spread_ess(out["samples"]))
         creep = _creep(z, torch.stack(chords, 2))
         # a walk at the border takes the square as long, and the effective draws of the middle do not tell of it
         useful = out["ess"] / torch.where(creep > _CREEPING, creep * creep, 1)
@@ -277,15 +276,6 @@ def _between(x: Tensor, superchains: int) -> Tensor:
     batch, chains, draws, n = x.shape
     joined = x.reshape(batch, superchains, chains // superchains, draws, n).permute(1, 3, 2, 0, 4)
     return torch.nan_to_num(rhat(joined.flatten(1, 2)), nan=0.0).amax(-1)
-
-
-def _spread_ess(x: Tensor) -> Tensor:
-    """Effective draws (b,) for the spread of x (b, C, S, n), the smallest over the causes.
-
-    On an ellipse of the right shape the mean forgets at once, but half of a squared distance remains.
-    """
-    x = x.permute(1, 2, 0, 3)
-    return ess_bulk((x - x.flatten(0, 1).median(0).values).abs()).amin(-1)
 
 
 def _creep(z: Tensor, log_chord: Tensor) -> Tensor:

@@ -30,8 +30,7 @@ def rhat(x: Tensor) -> Tensor:
     """
     rest = _check(x)
     halves = split_chains(x.reshape(*x.shape[:2], -1))
-    folded = (halves - _median(halves)).abs()
-    out = torch.maximum(_ratio(rank_normalise(halves)), _ratio(rank_normalise(folded)))
+    out = torch.maximum(_ratio(rank_normalise(halves)), _ratio(rank_normalise(folded(halves))))
     return out.reshape(rest)
 
 
@@ -69,6 +68,16 @@ def nested_rhat(x: Tensor, superchains: int) -> Tensor:
     means = x.mean(2)
     within = means.var(1) + x.var(2).mean(1)
     return torch.sqrt(1 + means.mean(1).var(0) / within.mean(0))
+
+
+def folded(x: Tensor) -> Tensor:
+    """Distances of x (chain, draw, *rest) from the median over chains and draws: what diagnoses the spread.
+
+    The median is the mean of the two middle values where they are even in number.
+    """
+    ordered = x.flatten(0, 1).sort(0).values
+    count = len(ordered)
+    return (x - (ordered[(count - 1) // 2] + ordered[count // 2]) / 2).abs()
 
 
 def ess_bulk(x: Tensor) -> Tensor:
@@ -182,13 +191,6 @@ def _ratio(x: Tensor) -> Tensor:
     draws = x.shape[1]
     between, within = x.mean(1).var(0), x.var(1).mean(0)
     return torch.sqrt(between / within + (draws - 1) / draws)
-
-
-def _median(x: Tensor) -> Tensor:
-    """Median over chains and draws, the mean of the two middle values where they are even in number."""
-    ordered = x.flatten(0, 1).sort(0).values
-    count = len(ordered)
-    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
 
 
 def _autocovariance(x: Tensor, centre: Tensor) -> Tensor:

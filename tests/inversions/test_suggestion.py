@@ -159,6 +159,21 @@ def test_auto_says_who_answered():
     assert bool(torch.isfinite(result.stats["k_hat"]).all())
 
 
+def test_auto_keeps_enough_draws_for_moments():
+    known = KNOWN["linear-2"]()
+    result = Auto()(known.problem, known.y)
+    error = (2 / 4000) ** 0.5  # importance sampling stops at 4,000 effective draws, and as many are resampled
+    assert result.samples.shape == (1, 4000, 2)
+    assert float(((result.draws.mean(0) - known.mean) / known.sd).abs().max()) < 4 * error
+    for name, draws, least in (
+        ("OptimalEstimation", 4000, 2000),
+        ("OptimalEstimation", 200, 100),
+        ("Pathfinder", 1500, 1000),
+    ):
+        (method,) = Auto(methods=(name,))._made(known.problem, draws)
+        assert (method.draws, method.accept_ess) == (draws, least)
+
+
 def test_auto_goes_on_where_the_first_is_not_trusted():
     # the table never is: so all observations but the one without data go on to the grid
     known = KNOWN["poisson-gamma"]()
