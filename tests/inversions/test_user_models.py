@@ -1,4 +1,4 @@
-"""Models that no one tuned for, at the default settings of `Hamiltonian`, against other methods and longer runs."""
+"""Models that no one tuned for: `Hamiltonian` and `Auto` at default settings, against other methods and longer runs."""
 
 import inspect
 import math
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import physgen as pg
-from physgen.inversions import Hamiltonian
+from physgen.inversions import Auto, Hamiltonian
 from physgen.inversions.climb import climb, nearest_normal
 from physgen.inversions.gradient import Target
 from physgen.status import Status
@@ -67,19 +67,19 @@ def test_starts_are_not_where_a_mode_holds_no_mass():
 @pytest.mark.parametrize("name", MODELS)
 def test_default_settings_agree_with_a_longer_run(name):
     problem, y = MODELS[name]()
-    one = Hamiltonian()(problem, y, seed=1)
     long = Hamiltonian(draws=128, chains=64, superchains=8, warm_up=300, accept_ess=4000, max_steps=4000)(
         problem, y, seed=2
     )
-    print(f"{name}: {Status(int(one.status)).meaning}, {Status(int(long.status)).meaning}", end=" ")
-    for power in (1, 2):
-        off = user_models.apart(one, long, power)
-        print(f"moment {power}: {off:.2f} errors", end=" ")
-        assert not bool(one.trusted) or off < 4.5
-    bias = (one.draws.mean(0) - long.draws.mean(0)).abs() / long.draws.std(0)
-    print(f"bias {float(bias.max()):.3f} sd")
-    assert bool(one.trusted)
     assert bool(long.trusted)
+    for method in (Hamiltonian(), Auto()):
+        one = method(problem, y, seed=1)
+        off = [user_models.apart(one, long, power) for power in (1, 2)]
+        bias = float(((one.draws.mean(0) - long.draws.mean(0)).abs() / long.draws.std(0)).max())
+        status = Status(int(one.status)).meaning
+        print(f"{name}, {type(method).__name__}: {status}, off by {off[0]:.2f} and {off[1]:.2f} errors, {bias:.3f} sd")
+        assert bool(one.trusted)
+        assert max(off) < 4.5
+        assert bias < 0.05 + 3 / math.sqrt(float(long.stats["ess"]))
 
 
 def test_likelihoods_have_no_quadratic_model_and_say_so():
