@@ -118,7 +118,7 @@ class _Kernel(Kernel):
     def move(self, chains: Chains, *, learning: bool) -> Move:
         step, length = self.adaptation.now if learning else self.adaptation.settled
         v, u = chains.normal(0, chains.shape), chains.uniform(1, chains.shape[:1])
-        # from 0 on, one trajectory in five would hardly move, and two of them in a row come back
+        # up to twice the length they would mostly end on the other side, as far from the centre as they began
         jitter = 0.5 + 0.5 * halton(chains.number)
         leaps = torch.ceil(jitter * length / step).clamp(1, self.max_leaps).to(torch.int64)
         now = chains.at.at(v)
