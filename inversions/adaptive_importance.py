@@ -201,7 +201,7 @@ def _linearised(posterior: Posterior, z: Tensor, weight: Tensor, schedule: Sched
     step = step * (2 / length).clamp(max=1)[:, None]
     means = points + step.reshape(points.shape)
     factors = cholesky(inverse(factor)).reshape(*points.shape, k)
-    return mixture(means, factors, z, weight, max(schedule.defence, _searched(k)))
+    return mixture(means, factors, z, weight, max(schedule.defence, searched(k)))
 
 
 def _quadratic(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,7 +212,7 @@ def _quadratic(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor]:
     return gradient, information + torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
 
-def _searched(k: int) -> float:
+def searched(k: int) -> float:
     """Share of the prior in the proposals that follow a first one that did not suffice, for k latents.
 
     A mixture creeps along a bent posterior, and weights cannot tell of what it has not reached: of a ring, half was

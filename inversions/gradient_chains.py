@@ -26,15 +26,18 @@ from .batched import Layout, invert
 from .chain_settings import Settings
 from .chain_walk import Walk
 from .gradient import Target, need_gradient
+from .jumps import Jumps
 from .leapfrog import Trajectory
 from .markov import mean_of, metric, start
+from .normal_mixture import components
 
 # Error of the energy in nats. Steps that hold err by about 1; where places become narrow by and by, steps fail long
 # before Stan's 1000, and on the walk below ten answers of ten were trusted for want of an alarm (docs/inversions.md).
 DIVERGENT = 20.0
-_SLOTS = 3  # sets of random numbers that a move may use
+_SLOTS = 5  # sets of random numbers that a move may use: three of the kernel, two of jumps
 _WINDOWS = (0.2, 0.4, 0.65)  # shares of the warm-up after which the metric is learned anew
 _LONGEST, _STATES = 0.35, 6  # of these windows; positions, velocities and gradients that a move holds
+_PLACE = 10  # random numbers, places and their distances from each component, for each place of a jump
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +133,7 @@ class Chains:
         self.gradients = torch.zeros(len(index), dtype=torch.int64, device=z.device)
         self.at = self._placed(z)
         self.kernel = kernel(self.at.z)
+        self.jumps: Jumps | None = None
 
     @property
     def z(self) -> Tensor:
@@ -146,10 +150,11 @@ class Chains:
         """Chains, latents."""
         return self.at.z.shape[1], self.at.z.shape[2]
 
-    def normal(self, slot: int, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal numbers (b, *shape) of this move."""
+    def normal(self, slot: int, shape: tuple[int, ...], which: Tensor | None = None) -> Tensor:
+        """Standard normal numbers (b, *shape) of this move, or of some of the observations."""
         stage = self.stage + _SLOTS * self.number + slot
-        return normal(shape, self.index, seed=self.seed, stage=stage, dtype=self.at.z.dtype)
+        index = self.index if which is None else self.index[which]
+        return normal(shape, index, seed=self.seed, stage=stage, dtype=self.at.z.dtype)
 
     def uniform(self, slot: int, shape: tuple[int, ...], which: Tensor | None = None) -> Tensor:
         """Uniform numbers (b, *shape) of this move, or of some of the observations."""
@@ -186,6 +191,12 @@ class Chains:
                 first = self.number == windows[0]  # its beginning still remembers the starts
                 self._relearn(torch.stack(self.window[len(self.window) // 2 if first else 0 :], 2))
                 self.window = []
+        self.jumps = Jumps.learned(torch.stack(self.window, 2), getattr(self.method, "candidates", 0))
+        self.window = []
+        if self.jumps:
+            before = self.at.z
+            self._jump(self.jumps)
+            self.jumps = self.jumps.where_worth((self.at.z != before).any(-1))
 
     def sample(self) -> dict[str, Tensor]:
         """Draws of each observation until its chains agree and are long enough, or the budget is spent.
@@ -218,8 +229,26 @@ class Chains:
         move = self.kernel.move(self, learning=learning)
         self.at = move.at
         self.gradients = self.gradients + move.gradients
+        if self.jumps and not learning:
+            self._jump(self.jumps)
         self.number += 1
         return move
+
+    def _jump(self, jumps: Jumps) -> None:
+        """Each chain to one of some places that the warm-up has learned, or not, where that is of use."""
+        which = torch.nonzero(jumps.worth).squeeze(-1)
+        if not len(which):
+            return
+        here, (normals, uniforms) = self.at.select(which), jumps.numbers
+        chains, L = self.shape[0], self.factor[which]
+        z = product(here.z, L.mT)
+        u = self.uniform(4, (chains, *uniforms), which)
+        end = jumps.ends(self.target, which, z, here.value, self.normal(3, (chains, *normals), which), u)
+        moved = (end != z).any(-1)
+        w = product(end, triangular_inverse(L).mT)
+        there = Trajectory(w, here.v, *self.slope(w, which, moved)).where(moved, here)
+        self.at = self.at.put(which, there)
+        self.gradients = self.gradients.index_add(0, which, moved.sum(1) + chains * jumps.number)
 
     def _placed(self, z: Tensor) -> Trajectory:
         """Chains at z, in the coordinates of the metric."""
@@ -255,6 +284,7 @@ class Chains:
         new.method, new.seed, new.stage, new.number, new.window = self.method, self.seed, self.stage, self.number, []
         new.posterior, new.target = self.posterior.select(rows), self.target.select(rows)
         new.kernel, new.at = self.kernel.select(rows), self.at.select(rows)
+        new.jumps = self.jumps.select(rows) if self.jumps else None
         for name in ("index", "factor", "gradients"):
             setattr(new, name, getattr(self, name)[rows])
         return new
@@ -334,7 +364,9 @@ def run(
     own: dict[str, tuple[int | str, ...]] = dict.fromkeys(names, ())
     own |= {"latent_mean": ("k",), "latent_covariance": ("k", "k")}
     counts = ("steps", "gradients", "divergences", "nonfinite")
-    states = method.chains * (math.ceil(_LONGEST * method.warm_up) + 3 * method.draws + _STATES)
+    last = method.chains * (method.warm_up - math.ceil(_WINDOWS[-1] * method.warm_up))
+    jumps = _PLACE * getattr(method, "candidates", 0) * bool(components(last, problem.prior.latent_dim))
+    states = method.chains * (math.ceil(_LONGEST * method.warm_up) + 3 * method.draws + _STATES + jumps)
     layout = Layout(method.chains, method.draws, own, counts, states=states)
     settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": method.chunk}
     return invert(method, problem, y, answer, layout, **settings)

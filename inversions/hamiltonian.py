@@ -29,7 +29,8 @@ class Hamiltonian:
     In a batch, a gradient of a thousand chains costs little more than that of one. All chains of an observation share
     one jittered length of trajectory, so that they stay in step; step size, length and metric are learned from all of
     them. Chains start in groups (superchains) from one point each, drawn from the Laplace posterior where there is one,
-    and nested R-hat (Margossian et al. 2024) says whether they have forgotten it. Needs a gradient.
+    and nested R-hat (Margossian et al. 2024) says whether they have forgotten it. Between two trajectories a chain may
+    jump to where others have been, which joins separated modes. Needs a gradient.
 
     Parameters
     ----------
@@ -48,6 +49,9 @@ class Hamiltonian:
     accept_rhat, accept_ess : float
         What an answer must reach to be trusted. Of 3,000 effective draws one moment in 160 is more than 0.05 standard
         deviations off.
+    candidates : int
+        Places drawn from what the warm-up has seen, to one of which a chain may jump after each trajectory; 0 for none.
+        There are none where they are of no use, nor where the warm-up made fewer than 20 draws for each latent.
     chunk : int
         Observations held at once.
 
@@ -62,10 +66,11 @@ class Hamiltonian:
     setting trajectory lengths in Hamiltonian Monte Carlo*, AISTATS; Margossian et al. (2024), *Nested R-hat: assessing
     the convergence of Markov chain Monte Carlo when running many short chains*, Bayesian Analysis; Modi, Barnett &
     Carpenter (2023), *Delayed rejection Hamiltonian Monte Carlo for sampling multiscale distributions*, ibid.
-    (a trajectory that failed is tried again).
+    (a trajectory that failed is tried again); Samsonov et al. (2022), *Local-global MCMC kernels: the best of both
+    worlds*, NeurIPS (jumps between trajectories).
     """
 
-    draws: int = 256
+    draws: int = 160
     chains: int = 32
     superchains: int = 4
     warm_up: int = 100
@@ -74,10 +79,11 @@ class Hamiltonian:
     max_leaps: int = 256
     accept_rhat: float = 1.01
     accept_ess: float = 3000.0
+    candidates: int = 8
     chunk: int = 64
 
     def __post_init__(self) -> None:
-        check(self, {"superchains": 2, "max_leaps": 1})
+        check(self, {"superchains": 2, "max_leaps": 1, "candidates": 0})
         if self.chains % self.superchains:
             raise ValueError(f"Invalid chains {self.chains}. Must be a multiple of the {self.superchains} superchains.")
 

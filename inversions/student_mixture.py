@@ -42,7 +42,7 @@ class StudentMixture:
         """Some of the observations."""
         return StudentMixture(self.weight[rows], self.mean[rows], self.factor[rows], self.df)
 
-    def sample(self, normals: Tensor, uniforms: Tensor) -> Tensor:
+    def sample(self, normals: Tensor, uniforms: Tensor, strata: Tensor | None = None) -> Tensor:
         """Draws from given random numbers.
 
         Parameters
@@ -50,15 +50,18 @@ class StudentMixture:
         normals : Tensor (B, S, k)
         uniforms : Tensor (B, S, max(df) / 2)
             Those of the chi-square.
+        strata : Tensor (B, S), optional
+            On (0, 1): which component each draw belongs to. Uniform ones make independent draws.
 
         Returns
         -------
         Tensor (B, S, k)
-            Draw s belongs to the component that stratum s of [0, 1] falls into.
+            Without strata, draw s belongs to the component that stratum s of [0, 1] falls into.
         """
         s = normals.shape[1]
-        strata = (torch.arange(s, dtype=normals.dtype, device=normals.device) + 0.5) / s
-        which = (strata > self.weight.cumsum(-1)[..., None]).sum(1)  # (B, S); C stands for the prior
+        if strata is None:
+            strata = ((torch.arange(s, dtype=normals.dtype, device=normals.device) + 0.5) / s)[None]
+        which = (strata[:, None] > self.weight.cumsum(-1)[..., None]).sum(1)  # (B, S); C stands for the prior
         z = normals.clone()  # those of the prior
         for c, df in enumerate(self.df):
             places = torch.nonzero((which == c).any(0)).squeeze(-1)  # a run of strata, nearly the same for all
@@ -76,6 +79,10 @@ class StudentMixture:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density (B, S) of z (B, S, k)."""
+        return log_sum_exp(self.log_parts(z))
+
+    def log_parts(self, z: Tensor) -> list[Tensor]:
+        """Logarithms (B, S) of the shares that the prior, and then each component, have in the density."""
         distance, k = self._distances(z), z.shape[-1]
         log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         scale = torch.log(self.weight) - log_det - 0.5 * k * math.log(2 * math.pi)
@@ -87,7 +94,7 @@ class StudentMixture:
             constant = math.lgamma((df + k) / 2) - math.lgamma(df / 2) - 0.5 * k * math.log(df / 2)
             heavy = 0.5 * (df + k) * torch.log1p(distance[..., c] / df)
             parts.append(scale[:, c, None] + constant - heavy)
-        return log_sum_exp(parts)
+        return parts
 
     def _distances(self, z: Tensor) -> Tensor:
         """Squared distance (B, S, C) of z (B, S, k) from the centre of every component."""

@@ -95,7 +95,7 @@ def test_an_answer_does_not_depend_on_what_is_free(free):
     method = METHODS["hamiltonian"]
     whole = method(PROBLEM, y, conditions=USUAL, seed=3)
     seen = []
-    free(8500)  # the answers, and two observations at once
+    free(24_000)  # the answers, and two observations at once
     cut = method(PROBLEM, y, conditions=USUAL, seed=3, progress=lambda done, total: seen.append(done))
     assert len(seen) > 1  # one chunk after the other
     assert_same(cut, whole)

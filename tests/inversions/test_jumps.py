@@ -1,0 +1,122 @@
+"""Jumps between trajectories: exact whatever they are proposed from, of use between modes, and alone as in company."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from physgen.inversions import Hamiltonian
+from physgen.inversions.gradient import Target
+from physgen.inversions.jumps import Jumps
+from physgen.inversions.normal_mixture import fitted
+from physgen.status import Status
+
+from .known_posteriors import KNOWN, linear_gaussian
+from .test_second_try import exact, narrowing
+
+CHAINS, PLACES = 20_000, 4
+
+
+def random_numbers(shapes, chains, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    normals, uniforms = ((1, chains, *shape) for shape in shapes)
+    return (
+        torch.randn(normals, generator=g, dtype=torch.float64),
+        torch.rand(uniforms, generator=g, dtype=torch.float64),
+    )
+
+
+def jumped(jumps, problem, z, seed=1):
+    """Where chains z (C, k) of one observation are after a jump."""
+    target, which = Target(problem.condition(torch.zeros(1, 1, dtype=torch.float64))), torch.tensor([0])
+    value = target.value(z, which.expand(len(z)))
+    return jumps.ends(target, which, z[None], value[None], *random_numbers(jumps.numbers, len(z), seed))[0]
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.7])
+def test_exact_draws_stay_exact(shift):
+    """From a mixture that was fitted to draws of other chains, or to draws that are off."""
+    seen = exact(4000, seed=5).reshape(1, 40, 100, 3) + shift
+    jumps = Jumps.learned(seen, PLACES)
+    z = exact(CHAINS)
+    after = z
+    for seed in range(4):
+        after = jumped(jumps, narrowing(), after, seed)
+    assert float((after != z).any(-1).double().mean()) > 0.5
+    v, scaled = after[:, 0], after[:, 1:] * torch.exp(-after[:, :1])
+    for x in (v, *scaled.mT):  # N(0, 1), and its lower end by itself
+        below = 0.5 * math.erfc(1.5 / math.sqrt(2))
+        checks = [(x, 0, 1), (x**2, 1, 2), ((x < -1.5).double(), below, below * (1 - below))]
+        for value, mean, variance in checks:
+            assert abs(float(value.mean()) - mean) < 4 * math.sqrt(variance / CHAINS)
+
+
+def test_a_mixture_is_found_again():
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(2, 16, 100, 2, generator=g, dtype=torch.float64)
+    z[:, ::4] = 0.3 * z[:, ::4] + 4  # a quarter of the chains
+    found = fitted(z, 2, 0.02)
+    assert found.weight[:, :2].sum(1).allclose(torch.tensor(0.88).double())
+    for b in range(2):
+        narrow = int(found.mean[b, :2, 0].argmax())
+        assert abs(float(found.weight[b, narrow]) / 0.88 - 0.25) < 0.01
+        assert float((found.mean[b, narrow] - 4).abs().max()) < 4 * 0.3 / math.sqrt(400)
+        assert float((found.mean[b, 1 - narrow]).abs().max()) < 4 / math.sqrt(1200)
+        # ten draws that nobody made widen it a little: by 10 / 410 of 0.3 variances of the whole
+        sd = (found.factor[b, narrow] @ found.factor[b, narrow].mT).diagonal().sqrt()
+        assert float(sd.min()) > 0.27
+        assert float(sd.max()) < 0.42
+    assert fitted(z[:, :1, :30], 2, 0.02) is None  # fewer than twenty draws for each latent
+
+
+def test_separated_modes_are_joined():
+    known = KNOWN["mixture"]()
+    method = Hamiltonian(
+        draws=32, chains=32, warm_up=40, max_steps=64, max_leaps=16, accept_rhat=1.05, accept_ess=300.0
+    )
+    both = method(known.problem, known.y, seed=1)
+    assert bool(both.trusted)
+    ess = float(both.stats["ess"])
+    assert abs(float(both.draws.mean() - known.mean)) < 4 * float(known.sd) / math.sqrt(ess)
+    none = replace(method, candidates=0)(known.problem, known.y, seed=1)
+    assert int(none.status) == Status.CHAINS_DISAGREE
+
+
+def test_none_where_they_are_of_no_use(monkeypatch):
+    made = []
+    ends = Jumps.ends
+    monkeypatch.setattr(
+        Jumps, "ends", lambda self, target, which, *a: made.append(len(which)) or ends(self, target, which, *a)
+    )
+    method = Hamiltonian(draws=8, chains=16, warm_up=20, max_steps=8, max_leaps=16, accept_rhat=9.0, accept_ess=1.0)
+    known = linear_gaussian(20)
+    method(known.problem, known.y, seed=0)
+    assert not made  # 224 draws of 20 latents teach nothing
+    few = linear_gaussian(2)
+    result = method(few.problem, few.y, seed=0)
+    assert len(made) == 1 + 8
+    without = replace(method, candidates=0)(few.problem, few.y, seed=0)
+    assert int(result.stats["gradients"]) >= int(without.stats["gradients"]) + 9 * 16 * 8
+    monkeypatch.setattr("physgen.inversions.jumps._WORTH", 1.1)
+    made.clear()
+    method(few.problem, few.y, seed=0)
+    assert len(made) == 1  # tried once
+
+
+def test_jumped_by_themselves(monkeypatch):
+    """Of some observations the chains jump and of others not, and none of them knows."""
+    monkeypatch.setattr("physgen.inversions.jumps._WORTH", 0.9)
+    numbers: list[int] = []
+    ends = Jumps.ends
+    monkeypatch.setattr(
+        Jumps, "ends", lambda self, target, which, *a: numbers.append(len(which)) or ends(self, target, which, *a)
+    )
+    method = Hamiltonian(draws=8, chains=16, warm_up=20, max_steps=8, max_leaps=16, accept_rhat=9.0, accept_ess=1.0)
+    y = torch.zeros(4, 1, dtype=torch.float64)
+    together = method(narrowing(), y, seed=5)
+    assert {1, 2, 3} & set(numbers)
+    for i in range(4):
+        alone = method(narrowing(), y[i], seed=5, index=torch.tensor([i]))
+        assert torch.equal(alone.samples, together.samples[:, :, i])
+        assert all(torch.equal(value, together.stats[name][i]) for name, value in alone.stats.items())
