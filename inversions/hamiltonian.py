@@ -47,7 +47,7 @@ class Hamiltonian:
     max_leaps : int
         Steps of a trajectory, at most. After the warm-up, one that fails is gone again in four times as many steps.
     accept_rhat, accept_ess : float
-        What an answer must reach to be trusted. Of 3,000 effective draws one moment in 160 is more than 0.05 standard
+        What an answer must reach to be trusted. Of 4,000 effective draws one moment in 600 is more than 0.05 standard
         deviations off.
     candidates : int
         Places drawn from what the warm-up has seen, to one of which a chain may jump after each trajectory; 0 for none.
@@ -70,7 +70,7 @@ class Hamiltonian:
     worlds*, NeurIPS (jumps between trajectories).
     """
 
-    draws: int = 160
+    draws: int = 256
     chains: int = 32
     superchains: int = 4
     warm_up: int = 100
@@ -78,7 +78,7 @@ class Hamiltonian:
     max_steps: int = 3000
     max_leaps: int = 256
     accept_rhat: float = 1.01
-    accept_ess: float = 3000.0
+    accept_ess: float = 4000.0
     candidates: int = 8
     chunk: int = 64
 

@@ -162,11 +162,11 @@ def test_auto_says_who_answered():
 def test_auto_keeps_enough_draws_for_moments():
     known = KNOWN["linear-2"]()
     result = Auto()(known.problem, known.y)
-    error = (2 / 4000) ** 0.5  # importance sampling stops at 4,000 effective draws, and as many are resampled
-    assert result.samples.shape == (1, 4000, 2)
+    error = (2 / 10_000) ** 0.5  # importance sampling stops at 10,000 effective draws, and as many are resampled
+    assert result.samples.shape == (1, 10_000, 2)
     assert float(((result.draws.mean(0) - known.mean) / known.sd).abs().max()) < 4 * error
     for name, draws, least in (
-        ("OptimalEstimation", 4000, 2000),
+        ("OptimalEstimation", 10_000, 5000),
         ("OptimalEstimation", 200, 100),
         ("Pathfinder", 1500, 1000),
     ):
