@@ -243,7 +243,8 @@ class Chains:
         chains, L = self.shape[0], self.factor[which]
         z = product(here.z, L.mT)
         u = self.uniform(4, (chains, *uniforms), which)
-        end = jumps.ends(self.target, which, z, here.value, self.normal(3, (chains, *normals), which), u)
+        # a target of its own: places far out, where a model may be undefined, are not what the chains have met
+        end = jumps.ends(Target(self.posterior), which, z, here.value, self.normal(3, (chains, *normals), which), u)
         moved = (end != z).any(-1)
         w = product(end, triangular_inverse(L).mT)
         there = Trajectory(w, here.v, *self.slope(w, which, moved)).where(moved, here)

@@ -10,6 +10,9 @@ from physgen.inversions import Hamiltonian
 from physgen.inversions.gradient import Target
 from physgen.inversions.jumps import Jumps
 from physgen.inversions.normal_mixture import fitted
+from physgen.noise import GaussianNoise
+from physgen.priors import Independent, Normal
+from physgen.problem import Problem
 from physgen.status import Status
 
 from .known_posteriors import KNOWN, linear_gaussian
@@ -102,6 +105,23 @@ def test_none_where_they_are_of_no_use(monkeypatch):
     made.clear()
     method(few.problem, few.y, seed=0)
     assert len(made) == 1  # tried once
+
+
+def test_a_model_that_is_undefined_far_from_the_posterior():
+    """Places of the prior may lie there; the chains do not, and nothing is wrong with them."""
+    met = []
+
+    def forward(x):
+        bad = x[..., :1] < -1.0
+        met.append(bool(bad.any()))
+        return torch.where(bad, torch.nan, x * 1.0)
+
+    problem = Problem(forward, Independent(a=Normal(0, 1), b=Normal(0, 1)), GaussianNoise(0.05))
+    method = Hamiltonian(draws=16, chains=16, warm_up=40, max_steps=64, accept_rhat=1.1, accept_ess=100.0)
+    result = method(problem, torch.tensor([1.0, 0.4], dtype=torch.float64), seed=2)
+    assert any(met)
+    assert bool(result.trusted)
+    assert int(result.stats["nonfinite"]) == 0
 
 
 def test_jumped_by_themselves(monkeypatch):
