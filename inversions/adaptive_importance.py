@@ -20,7 +20,7 @@ from physgen.status import Status
 from .climb import curvature
 from .gradient import Target
 from .levenberg_marquardt import quadratic_model
-from .student_mixture import StudentMixture, around, effective, log_sum_exp, mixture
+from .student_mixture import StudentMixture, around, effective, log_sum_exp, mixture, searched
 
 _STAGE = 16  # random stages of this method begin here; earlier ones belong to the search for modes
 _TYPICAL = 0.45  # effective draws over those that a distribution without heavy weights would have
@@ -210,15 +210,6 @@ def _quadratic(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor]:
         return curvature(Target(posterior), z)
     gradient, information, _ = quadratic_model(posterior, z)
     return gradient, information + torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
-
-
-def searched(k: int) -> float:
-    """Share of the prior in the proposals that follow a first one that did not suffice, for k latents.
-
-    A mixture creeps along a bent posterior, and weights cannot tell of what it has not reached: of a ring, half was
-    missing from answers that looked well. So few latents are searched; of more, the prior hits nothing.
-    """
-    return 0.5 ** max(k - 1, 1)
 
 
 def _log_target(posterior: Posterior, z: Tensor) -> Tensor:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .adaptive_importance import searched
 from .gradient import Target
 from .normal_mixture import fitted
-from .student_mixture import DF, StudentMixture
+from .student_mixture import DF, StudentMixture, searched
 
 _COMPONENTS = 4
 _DEFENCE = 0.02  # share of the prior among the places, at least

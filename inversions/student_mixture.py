@@ -171,6 +171,15 @@ def mixture(means: Tensor, factors: Tensor, z: Tensor, weight: Tensor, defence: 
     )
 
 
+def searched(k: int) -> float:
+    """Share of the prior in the proposals that follow a first one that did not suffice, for k latents.
+
+    A mixture creeps along a bent posterior, and weights cannot tell of what it has not reached: of a ring, half was
+    missing from answers that looked well. So few latents are searched; of more, the prior hits nothing.
+    """
+    return 0.5 ** max(k - 1, 1)
+
+
 def effective(weight: Tensor) -> Tensor:
     """Effective number of draws (B,) of normalised weights (B, S)."""
     return 1 / (weight * weight).sum(-1)

@@ -95,7 +95,7 @@ def test_none_where_they_are_of_no_use(monkeypatch):
     method = Hamiltonian(draws=8, chains=16, warm_up=20, max_steps=8, max_leaps=16, accept_rhat=9.0, accept_ess=1.0)
     known = linear_gaussian(20)
     method(known.problem, known.y, seed=0)
-    assert not made  # 224 draws of 20 latents teach nothing
+    assert not made  # 112 draws of 20 latents teach nothing
     few = linear_gaussian(2)
     result = method(few.problem, few.y, seed=0)
     assert len(made) == 1 + 8
