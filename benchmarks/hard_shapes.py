@@ -4,6 +4,7 @@
     python benchmarks/hard_shapes.py --method NUTS Hamiltonian --shape ring --twins 2
     python benchmarks/hard_shapes.py --results hard.jsonl              # cells that are there are not run again
     python benchmarks/hard_shapes.py --compiled --method NUTS          # with compiled densities: half the time
+    python benchmarks/hard_shapes.py --minutes 10                      # cells that take longer are given up
 
 Every cell is `twins` runs of one observation, each with random numbers of its own, printed as a Markdown table: how
 many were trusted, and what the others say. A run is wrong where a mean, a standard deviation or the mass of a mode is
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -108,16 +110,24 @@ def judged(shape: Shape, truth: Truth, result: Result) -> dict[str, Any]:
     }
 
 
-def cell(name: str, shape: Shape, truth: Truth, twins: int) -> dict[str, Any]:
-    """What a method makes of the twins, or that it refuses."""
+def cell(name: str, shape: Shape, truth: Truth, twins: int, minutes: float = 0.0) -> dict[str, Any]:
+    """What a method makes of the twins, or that it refuses, or takes more minutes of the processor than it may."""
     method, y = getattr(inversions, name)(), shape.y.expand(twins, -1)
     began = time.process_time()
+    signal.signal(signal.SIGPROF, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_PROF, 60 * minutes)
     try:
         if name == "Amortised":
             method = method.fit(shape.problem, y=y)
         result = method(shape.problem, y, seed=1)
     except (TypeError, ValueError) as refusal:
         return {"refused": str(refusal)}
+    except KeyboardInterrupt:
+        return {"minutes": minutes}
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    if bool((result.status == int(Status.INTERRUPTED)).any()):
+        return {"minutes": minutes}
     return judged(shape, truth, result) | {"seconds": round(time.process_time() - began, 1)}
 
 
@@ -127,6 +137,8 @@ def words(found: dict[str, Any] | None) -> str:
         return ""
     if "refused" in found:
         return "refused"
+    if "minutes" in found:
+        return f"no end in {found['minutes']:g} min"
     status = [Status(code) for code in found["status"]]
     bad = sum(w and s == Status.TRUSTED for w, s in zip(found["wrong"], status, strict=True))
     if bad or found["together"]:
@@ -153,6 +165,7 @@ def main() -> int:
     parser.add_argument("--method", choices=[*NEEDS, "Auto"], nargs="*", default=[*NEEDS, "Auto"])
     parser.add_argument("--shape", choices=SHAPES, nargs="*", default=list(SHAPES))
     parser.add_argument("--twins", type=int, default=4, help="runs of each cell")
+    parser.add_argument("--minutes", type=float, default=0.0, help="of the processor that a cell may take (0: any)")
     parser.add_argument("--compiled", action="store_true", help="densities and gradients, as `physgen.compiled` does")
     parser.add_argument("--results", type=Path, help="file of one line for each cell; those in it are not run again")
     asked = parser.parse_args()
@@ -170,7 +183,7 @@ def main() -> int:
         truth = Truth.of(shape) if wanted else None
         for method in wanted:
             assert truth is not None
-            made = {"method": method, "shape": name} | cell(method, shape, truth, asked.twins)
+            made = {"method": method, "shape": name} | cell(method, shape, truth, asked.twins, asked.minutes)
             found[method, name] = made
             print(json.dumps(made), file=sys.stderr, flush=True)
             if asked.results:

@@ -153,3 +153,11 @@ def test_a_method_that_cannot_refuses(hard):
     shape = hard.SHAPES["funnel"]()
     found = hard.cell(OptimalEstimation.__name__, shape, None, 1)
     assert hard.words(found) == "refused"
+
+
+@pytest.mark.parametrize("method", ["Hamiltonian", "Ensemble"])
+def test_what_takes_too_long_is_given_up(hard, method):
+    shape = hard.SHAPES["funnel"]()
+    found = hard.cell(method, shape, None, 1, minutes=0.01)
+    assert found == {"minutes": 0.01}
+    assert hard.words(found) == "no end in 0.01 min"
