@@ -113,8 +113,14 @@ def judged(shape: Shape, truth: Truth, result: Result) -> dict[str, Any]:
 def cell(name: str, shape: Shape, truth: Truth, twins: int, minutes: float = 0.0) -> dict[str, Any]:
     """What a method makes of the twins, or that it refuses, or takes more minutes of the processor than it may."""
     method, y = getattr(inversions, name)(), shape.y.expand(twins, -1)
+    over: list[bool] = []
+
+    def give_up(*_: object) -> None:
+        over.append(True)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGPROF, give_up)
     began = time.process_time()
-    signal.signal(signal.SIGPROF, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_PROF, 60 * minutes)
     try:
         if name == "Amortised":
@@ -123,10 +129,11 @@ def cell(name: str, shape: Shape, truth: Truth, twins: int, minutes: float = 0.0
     except (TypeError, ValueError) as refusal:
         return {"refused": str(refusal)}
     except KeyboardInterrupt:
-        return {"minutes": minutes}
+        if not over:  # by whoever runs this
+            raise
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    if bool((result.status == int(Status.INTERRUPTED)).any()):
+    if over:  # some methods keep what they have, and return
         return {"minutes": minutes}
     return judged(shape, truth, result) | {"seconds": round(time.process_time() - began, 1)}
 

@@ -161,3 +161,12 @@ def test_what_takes_too_long_is_given_up(hard, method):
     found = hard.cell(method, shape, None, 1, minutes=0.01)
     assert found == {"minutes": 0.01}
     assert hard.words(found) == "no end in 0.01 min"
+
+
+def test_who_runs_the_script_may_stop_it(hard, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hard.inversions, "Ensemble", lambda: stopped)
+    with pytest.raises(KeyboardInterrupt):
+        hard.cell("Ensemble", hard.SHAPES["ring"](), None, 1, minutes=1.0)
