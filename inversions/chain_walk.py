@@ -33,12 +33,13 @@ class Walk:
     z : Tensor (b, C, S, k)
         The draws: latents.
     begun, accept : Tensor (b, C, S, k) and (b, C, S)
-        Where the moves to the draws began, and their acceptance; NaN where the prior excludes the place that was tried.
+        Where the moves to the draws began, and their acceptance; NaN where the prior excludes the place that was tried,
+        or none was.
     accepted : Tensor (b,)
-        Sum over all moves of the mean acceptance, 0 where the prior excludes the place.
+        Sum over all trajectories of the mean acceptance, 0 where the prior excludes the place.
     divergences : integer Tensor (b,)
-        Of all moves.
-    moves : int
+        Of all trajectories.
+    trajectories : integer Tensor (b,)
     """
 
     z: Tensor
@@ -46,12 +47,12 @@ class Walk:
     accept: Tensor
     accepted: Tensor
     divergences: Tensor
-    moves: int
+    trajectories: Tensor
 
     def select(self, rows: Tensor) -> Walk:
         """Of some of the observations."""
         z, begun, accept = self.z[rows], self.begun[rows], self.accept[rows]
-        return Walk(z, begun, accept, self.accepted[rows], self.divergences[rows], self.moves)
+        return Walk(z, begun, accept, self.accepted[rows], self.divergences[rows], self.trajectories[rows])
 
     def thinned(self) -> Walk:
         """With every other draw."""
@@ -62,13 +63,13 @@ class Walk:
         """These moves and those that the chains made next."""
         pairs = ((self.z, later.z), (self.begun, later.begun), (self.accept, later.accept))
         z, begun, accept = (torch.cat(pair, 2) for pair in pairs)
-        sums = (self.accepted + later.accepted, self.divergences + later.divergences, self.moves + later.moves)
-        return Walk(z, begun, accept, *sums)
+        accepted, divergences = self.accepted + later.accepted, self.divergences + later.divergences
+        return Walk(z, begun, accept, accepted, divergences, self.trajectories + later.trajectories)
 
     @cached_property
     def excess(self) -> Tensor:
         """How many times as many divergences (b,) there were as an answer may have."""
-        return self.divergences / (DIVERGENCES * self.moves * self.z.shape[1])
+        return self.divergences / (DIVERGENCES * self.trajectories * self.z.shape[1])
 
     @cached_property
     def border(self) -> Tensor:
@@ -96,7 +97,7 @@ class Walk:
             status = torch.where(lacking & (status == Status.TRUSTED), int(why), status)
         return out | {
             "status": status,
-            "acceptance_fraction": self.accepted / self.moves,
+            "acceptance_fraction": self.accepted / self.trajectories,
             "border_acceptance": self.border,
             "divergences": self.divergences,
             "nonfinite": target.undefined,

@@ -55,7 +55,7 @@ class Adaptation:
         step = self.step.select(rows)
         return Adaptation(step, self.log_length[rows], self.smooth_length[rows], self.second[rows], self.updates)
 
-    def update(self, before: Tensor, after: Tensor, v: Tensor, accept: Tensor, jitter: float) -> None:
+    def update(self, before: Tensor, after: Tensor, v: Tensor, accept: Tensor, jitter: Tensor) -> None:
         """Learn from one trajectory of every chain.
 
         Parameters
@@ -66,7 +66,7 @@ class Adaptation:
             Velocity at the end.
         accept : Tensor (B, C)
             Probability of being accepted; NaN where the prior excludes the end.
-        jitter : float
+        jitter : Tensor (B,)
             Share of the length that was gone.
         """
         self.step.update(mean_acceptance(accept, aim=self.step.aim, harmonic=True))
@@ -76,7 +76,7 @@ class Adaptation:
         share = self.step.share
         self.smooth_length = share * self.log_length + (1 - share) * self.smooth_length
 
-    def _lengthen(self, before: Tensor, after: Tensor, v: Tensor, accept: Tensor, jitter: float) -> None:
+    def _lengthen(self, before: Tensor, after: Tensor, v: Tensor, accept: Tensor, jitter: Tensor) -> None:
         """One step of Adam up the criterion."""
         self.updates += 1
         good = torch.isfinite(after).all(-1) & (accept > 0)

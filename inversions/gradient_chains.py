@@ -49,7 +49,7 @@ class Move:
     at : Trajectory
         Where the chains are now; their velocities do not matter.
     accept : Tensor (b, C)
-        Acceptance; NaN where the prior excludes the place that was tried.
+        Acceptance; NaN where the prior excludes the place that was tried, or none was.
     diverged : boolean Tensor (b, C)
     gradients : integer Tensor (b,)
         How many of them were computed.
@@ -162,6 +162,16 @@ class Chains:
         index = self.index if which is None else self.index[which]
         return uniform(shape, index, seed=self.seed, stage=stage, dtype=self.at.z.dtype)
 
+    @property
+    def turns(self) -> tuple[Tensor, Tensor]:
+        """Number of the trajectory of each observation (b,) that comes next, and whether it comes in this move.
+
+        Where jumps suffice for most moves, they are all of it; the last move of so many is a trajectory and a jump.
+        """
+        every = self.jumps.every if self.jumps else torch.ones_like(self.gradients)
+        since = self.number - self.method.warm_up if self.jumps else self.number
+        return since // every, (since + 1) % every == 0
+
     def slope(self, w: Tensor, which: Tensor, wanted: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log density (b, C) and its gradient (b, C, k) at w (b, C, k), of the observations `which`.
 
@@ -221,8 +231,10 @@ class Chains:
             for which, longer in ((restless, thin), (short, 2 * thin), (~restless & ~short, 2 * thin)):
                 rows = torch.nonzero(which & ~done).squeeze(-1)
                 if len(rows):
-                    kept = walk.select(rows).thinned() if which is short else None
-                    waiting.append(_Waiting(run._select(rows), at[rows], longer, kept))
+                    kept, some = walk.select(rows).thinned() if which is short else None, run._select(rows)
+                    if some.jumps and which is not short:
+                        some.jumps = some.jumps.with_trajectories()
+                    waiting.append(_Waiting(some, at[rows], longer, kept))
         return out
 
     def _go(self, *, learning: bool) -> Move:
@@ -265,7 +277,8 @@ class Chains:
 
     def _walk(self, thin: int, earlier: Walk | None) -> Walk:
         """The moves of which every `thin`-th leads to a draw, until there are `draws`, those of `earlier` included."""
-        kept, divergences, accepted = [], torch.zeros_like(self.gradients), self.at.value.new_zeros(len(self.index))
+        kept, divergences, made = [], torch.zeros_like(self.gradients), torch.zeros_like(self.gradients)
+        accepted = self.at.value.new_zeros(len(self.index))
         moves = (self.method.draws - (earlier.z.shape[2] if earlier else 0)) * thin
         for number in range(moves):
             keep = (number + 1) % thin == 0
@@ -273,10 +286,11 @@ class Chains:
             move = self._go(learning=False)
             accepted += mean_of(torch.nan_to_num(move.accept))
             divergences += move.diverged.sum(1)
+            made += move.gradients > 0
             if keep:
                 kept.append((self.z, begun, move.accept))
         z, begun, accept = (torch.stack(part, 2) for part in zip(*kept, strict=True))
-        walk = Walk(z, begun, accept, accepted, divergences, moves)
+        walk = Walk(z, begun, accept, accepted, divergences, made)
         return earlier.then(walk) if earlier else walk
 
     def _select(self, rows: Tensor) -> Chains:
@@ -306,7 +320,7 @@ def metropolis(chains: Chains, flight: Flight, u: Tensor) -> Move:
     excluded = torch.isneginf(end.value)
     accept = odds.clamp(max=0).exp()
     at = end.where(u < accept, chains.at)
-    accept = torch.where(excluded, torch.nan, accept)
+    accept = torch.where(excluded | (leaps == 0)[:, None], torch.nan, accept)
     return Move(at, accept, (odds < -DIVERGENT) & ~excluded, leaps * chains.shape[0])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from .student_mixture import DF, StudentMixture, searched
 _COMPONENTS = 4
 _DEFENCE = 0.02  # share of the prior among the places, at least
 _WORTH = 0.2  # share of the chains that jump at the first try, below which no further one is made
+# Where as many jump, there is a trajectory at every other move only, or at every fourth.
+_HALF, _QUARTER = 0.5, 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +29,14 @@ class Jumps:
         Places that a chain may choose from.
     worth : boolean Tensor (b,)
         For which observations they are of use.
+    every : integer Tensor (b,)
+        How many moves there are from one trajectory to the next.
     """
 
     proposal: StudentMixture
     number: int
     worth: Tensor
+    every: Tensor
 
     @staticmethod
     def learned(z: Tensor, number: int) -> Jumps | None:
@@ -39,15 +44,23 @@ class Jumps:
         proposal = fitted(z, _COMPONENTS, max(_DEFENCE, searched(z.shape[-1]))) if number else None
         if proposal is None:
             return None
-        return Jumps(proposal, number, torch.isfinite(proposal.factor).flatten(1).all(1))
+        worth = torch.isfinite(proposal.factor).flatten(1).all(1)
+        return Jumps(proposal, number, worth, torch.ones_like(worth, dtype=torch.int64))
 
     def where_worth(self, moved: Tensor) -> Jumps:
-        """Only for those observations of which enough chains (b, C) have moved."""
-        return Jumps(self.proposal, self.number, self.worth & (moved.to(torch.float64).mean(1) >= _WORTH))
+        """Only for those observations of which enough chains (b, C) have moved; where most have, they are the rule."""
+        share = moved.to(torch.float64).mean(1)
+        worth = self.worth & (share >= _WORTH)
+        every = 1 + (share >= _HALF).to(torch.int64) + 2 * (share >= _QUARTER)
+        return replace(self, worth=worth, every=torch.where(worth, every, 1))
+
+    def with_trajectories(self) -> Jumps:
+        """One after each trajectory."""
+        return replace(self, every=torch.ones_like(self.every))
 
     def select(self, rows: Tensor) -> Jumps:
         """Those of some of the observations."""
-        return Jumps(self.proposal.select(rows), self.number, self.worth[rows])
+        return Jumps(self.proposal.select(rows), self.number, self.worth[rows], self.every[rows])
 
     @property
     def numbers(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

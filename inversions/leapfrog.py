@@ -73,8 +73,7 @@ def trajectory(slope: Slope, start: Trajectory, factor: Tensor | None, step: Ten
     """
     now, active = start, torch.arange(len(start.z), device=start.z.device)
     for done in range(int(leaps.max())):
-        if done:
-            active = active[leaps[active] > done]
+        active = active[leaps[active] > done]
         every = len(active) == len(start.z)
         L = factor if factor is None or every else factor[active]
         here = now if every else now.select(active)

@@ -18,11 +18,11 @@ Fly = Callable[[Slope, Trajectory, Tensor, int], Flight]
 
 
 def again(chains: Chains, begun: Trajectory, first: Flight, move: Move, fly: Fly) -> Move:
-    """The move with failed trajectories gone once more, over the same time with a quarter of the step.
+    """The move with failed trajectories tried once more, in as many steps of a quarter of the length.
 
     Where a place is narrower than the rest, steps that suit the rest fail: without a second try the step of all moves
     would have to suit it. Few chains fail, and only those are computed; in the warm-up, where steps are still being
-    learned, many would.
+    learned, many would. Four times as many steps, to go as far as the first try, move the draws no faster.
 
     With d the log odds of the first end and e those of the second, a trajectory is tried again where d < -3 and the
     first end was rejected. The way back from the second end must be one that is tried twice as well: the trajectory
@@ -43,7 +43,7 @@ def again(chains: Chains, begun: Trajectory, first: Flight, move: Move, fly: Fly
         As it is without a second try.
     fly : callable
         ``fly(slope, start, which, shorter)``: trajectories of the observations `which` (n,) from `start` (n, c), with
-        steps that are so many times shorter, and as many times as many.
+        steps that are so many times shorter, and no more of them.
 
     References
     ----------

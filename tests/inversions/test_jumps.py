@@ -8,6 +8,7 @@ import torch
 
 from physgen.inversions import Hamiltonian
 from physgen.inversions.gradient import Target
+from physgen.inversions.gradient_chains import Chains
 from physgen.inversions.jumps import Jumps
 from physgen.inversions.normal_mixture import fitted
 from physgen.noise import GaussianNoise
@@ -99,12 +100,46 @@ def test_none_where_they_are_of_no_use(monkeypatch):
     few = linear_gaussian(2)
     result = method(few.problem, few.y, seed=0)
     assert len(made) == 1 + 8
-    without = replace(method, candidates=0)(few.problem, few.y, seed=0)
-    assert int(result.stats["gradients"]) >= int(without.stats["gradients"]) + 9 * 16 * 8
+    assert int(result.stats["gradients"]) >= 9 * 16 * method.candidates  # every place is counted
     monkeypatch.setattr("physgen.inversions.jumps._WORTH", 1.1)
     made.clear()
     method(few.problem, few.y, seed=0)
     assert len(made) == 1  # tried once
+
+
+def moves_of(monkeypatch, method, known):
+    """Trajectories after the warm-up, as (number, whether one was made) of each move, and the result."""
+    turns, old = [], Chains.turns
+
+    def noted(self):
+        number, due = old.__get__(self)
+        if self.jumps:
+            turns.append((int(number), bool(due)))
+        return number, due
+
+    monkeypatch.setattr(Chains, "turns", property(noted))
+    return turns, method(known.problem, known.y, seed=0)
+
+
+@pytest.mark.parametrize(("share", "every"), [((0.0, 0.0), 4), ((0.0, 1.1), 2), ((1.1, 1.1), 1)])
+def test_trajectories_are_rarer_where_most_chains_jump(monkeypatch, share, every):
+    monkeypatch.setattr("physgen.inversions.jumps._HALF", share[0])
+    monkeypatch.setattr("physgen.inversions.jumps._QUARTER", share[1])
+    method = Hamiltonian(draws=16, chains=16, warm_up=30, max_steps=16, accept_rhat=9.0, accept_ess=1.0)
+    turns, result = moves_of(monkeypatch, method, linear_gaussian(2))
+    assert [number for number, due in turns if due] == list(range(16 // every))  # lengths have all their jitter
+    assert [due for _, due in turns] == [(i + 1) % every == 0 for i in range(16)]
+    assert 0.6 < float(result.stats["acceptance_fraction"]) <= 1  # of the trajectories
+    assert math.isfinite(float(result.stats["border_acceptance"]))
+
+
+def test_trajectories_are_made_at_every_move_where_chains_disagree(monkeypatch):
+    monkeypatch.setattr("physgen.inversions.jumps._HALF", 0.0)
+    monkeypatch.setattr("physgen.inversions.jumps._QUARTER", 0.0)
+    method = Hamiltonian(draws=8, chains=16, warm_up=30, max_steps=24, accept_rhat=1.00001, accept_ess=1.0)
+    turns, result = moves_of(monkeypatch, method, linear_gaussian(2))
+    assert int(result.status) == Status.CHAINS_DISAGREE
+    assert [due for _, due in turns] == 2 * [False, False, False, True] + 16 * [True]
 
 
 def test_a_model_that_is_undefined_far_from_the_posterior():
@@ -132,7 +167,10 @@ def test_jumped_by_themselves(monkeypatch):
     monkeypatch.setattr(
         Jumps, "ends", lambda self, target, which, *a: numbers.append(len(which)) or ends(self, target, which, *a)
     )
-    method = Hamiltonian(draws=8, chains=16, warm_up=20, max_steps=8, max_leaps=16, accept_rhat=9.0, accept_ess=1.0)
+    monkeypatch.setattr("physgen.inversions.jumps._QUARTER", 0.95)
+    method = Hamiltonian(
+        draws=8, chains=16, warm_up=20, max_steps=8, max_leaps=16, accept_rhat=9.0, accept_ess=1.0, candidates=8
+    )
     y = torch.zeros(4, 1, dtype=torch.float64)
     together = method(narrowing(), y, seed=5)
     assert {1, 2, 3} & set(numbers)

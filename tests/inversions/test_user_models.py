@@ -63,13 +63,16 @@ def test_starts_are_not_where_a_mode_holds_no_mass():
     assert abs(best - float(torch.softmax(density, 0) @ b)) < 2
 
 
+CHAINS = Hamiltonian(draws=128, chains=64, superchains=8, warm_up=300, accept_ess=4000, max_steps=4000)
+# a call of these takes a third of a second, of many rows as of few: an hour of chains
+LONGER = dict.fromkeys(("lotka-volterra", "elimination"), Auto(draws=40_000))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_default_settings_agree_with_a_longer_run(name):
     problem, y = MODELS[name]()
-    long = Hamiltonian(draws=128, chains=64, superchains=8, warm_up=300, accept_ess=4000, max_steps=4000)(
-        problem, y, seed=2
-    )
+    long = LONGER.get(name, CHAINS)(problem, y, seed=2)
     assert bool(long.trusted)
     for method in (Hamiltonian(), Auto()):
         one = method(problem, y, seed=1)
