@@ -164,13 +164,10 @@ class Chains:
 
     @property
     def turns(self) -> tuple[Tensor, Tensor]:
-        """Number of the trajectory of each observation (b,) that comes next, and whether it comes in this move.
-
-        Where jumps suffice for most moves, they are all of it; the last move of so many is a trajectory and a jump.
-        """
-        every = self.jumps.every if self.jumps else torch.ones_like(self.gradients)
-        since = self.number - self.method.warm_up if self.jumps else self.number
-        return since // every, (since + 1) % every == 0
+        """Number (b,) of the trajectory of each observation that comes next, and whether it comes in this move."""
+        if self.jumps:
+            return self.jumps.trajectories(self.number - self.method.warm_up)
+        return torch.full_like(self.gradients, self.number), torch.ones_like(self.gradients, dtype=torch.bool)
 
     def slope(self, w: Tensor, which: Tensor, wanted: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log density (b, C) and its gradient (b, C, k) at w (b, C, k), of the observations `which`.
@@ -204,9 +201,7 @@ class Chains:
         self.jumps = Jumps.learned(torch.stack(self.window, 2), getattr(self.method, "candidates", 0))
         self.window = []
         if self.jumps:
-            before = self.at.z
-            self._jump(self.jumps)
-            self.jumps = self.jumps.where_worth((self.at.z != before).any(-1))
+            self.jumps = self.jumps.where_worth(self._jump(self.jumps, torch.nonzero(self.jumps.worth).squeeze(-1)))
 
     def sample(self) -> dict[str, Tensor]:
         """Draws of each observation until its chains agree and are long enough, or the budget is spent.
@@ -233,7 +228,7 @@ class Chains:
                 if len(rows):
                     kept, some = walk.select(rows).thinned() if which is short else None, run._select(rows)
                     if some.jumps and which is not short:
-                        some.jumps = some.jumps.with_trajectories()
+                        some.jumps = some.jumps.rarer()
                     waiting.append(_Waiting(some, at[rows], longer, kept))
         return out
 
@@ -242,26 +237,30 @@ class Chains:
         self.at = move.at
         self.gradients = self.gradients + move.gradients
         if self.jumps and not learning:
-            self._jump(self.jumps)
+            self._jump(self.jumps, self.jumps.due(self.number - self.method.warm_up))
         self.number += 1
         return move
 
-    def _jump(self, jumps: Jumps) -> None:
-        """Each chain to one of some places that the warm-up has learned, or not, where that is of use."""
-        which = torch.nonzero(jumps.worth).squeeze(-1)
+    def _jump(self, jumps: Jumps, which: Tensor) -> Tensor:
+        """Each chain of the observations `which` to one of some places that the warm-up has learned, or not.
+
+        Returns for how many moves each (b, C) would wait for a jump where it was.
+        """
+        wait = torch.full_like(self.at.value, torch.inf)
         if not len(which):
-            return
-        here, (normals, uniforms) = self.at.select(which), jumps.numbers
+            return wait
+        here, (normal, uniform) = self.at.select(which), jumps.numbers
         chains, L = self.shape[0], self.factor[which]
         z = product(here.z, L.mT)
-        u = self.uniform(4, (chains, *uniforms), which)
+        normals, u = self.normal(3, (chains, *normal), which), self.uniform(4, (chains, *uniform), which)
         # a target of its own: places far out, where a model may be undefined, are not what the chains have met
-        end = jumps.ends(Target(self.posterior), which, z, here.value, self.normal(3, (chains, *normals), which), u)
+        end, wait[which] = jumps.ends(Target(self.posterior), which, z, here.value, normals, u)
         moved = (end != z).any(-1)
         w = product(end, triangular_inverse(L).mT)
         there = Trajectory(w, here.v, *self.slope(w, which, moved)).where(moved, here)
         self.at = self.at.put(which, there)
         self.gradients = self.gradients.index_add(0, which, moved.sum(1) + chains * jumps.number)
+        return wait
 
     def _placed(self, z: Tensor) -> Trajectory:
         """Chains at z, in the coordinates of the metric."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .gradient import Target
+from .markov import mean_of
 from .normal_mixture import fitted
 from .student_mixture import DF, StudentMixture, searched
 
 _COMPONENTS = 4
 _DEFENCE = 0.02  # share of the prior among the places, at least
 _WORTH = 0.2  # share of the chains that jump at the first try, below which no further one is made
-# Where as many jump, there is a trajectory at every other move only, or at every fourth.
-_HALF, _QUARTER = 0.5, 0.8
+# Moves that chains may wait for a jump, on average, where jumps are the rule. Those of canopies wait 1.1 to 1.5, those
+# of a walk of unknown noise from 7 on, for the sake of few: two of three jump at the first try.
+_WAIT = 2.0
+_RARE = 4  # moves in which there is one trajectory where jumps are the rule, and one jump elsewhere
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +33,15 @@ class Jumps:
         Places that a chain may choose from.
     worth : boolean Tensor (b,)
         For which observations they are of use.
-    every : integer Tensor (b,)
-        How many moves there are from one trajectory to the next.
+    rule : boolean Tensor (b,)
+        For which of them every move is a jump, and every fourth begins with a trajectory. Elsewhere every move is a
+        trajectory, and every fourth ends with a jump.
     """
 
     proposal: StudentMixture
     number: int
     worth: Tensor
-    every: Tensor
+    rule: Tensor
 
     @staticmethod
     def learned(z: Tensor, number: int) -> Jumps | None:
@@ -45,30 +50,38 @@ class Jumps:
         if proposal is None:
             return None
         worth = torch.isfinite(proposal.factor).flatten(1).all(1)
-        return Jumps(proposal, number, worth, torch.ones_like(worth, dtype=torch.int64))
+        return Jumps(proposal, number, worth, torch.zeros_like(worth))
 
-    def where_worth(self, moved: Tensor) -> Jumps:
-        """Only for those observations of which enough chains (b, C) have moved; where most have, they are the rule."""
-        share = moved.to(torch.float64).mean(1)
-        worth = self.worth & (share >= _WORTH)
-        every = 1 + (share >= _HALF).to(torch.int64) + 2 * (share >= _QUARTER)
-        return replace(self, worth=worth, every=torch.where(worth, every, 1))
+    def where_worth(self, wait: Tensor) -> Jumps:
+        """Only where enough chains jump, and as the rule where none waits long; `wait` (b, C) is as `ends` has it."""
+        worth = self.worth & (mean_of(wait.reciprocal()) >= _WORTH)
+        return replace(self, worth=worth, rule=worth & (mean_of(wait) < _WAIT))
 
-    def with_trajectories(self) -> Jumps:
-        """One after each trajectory."""
-        return replace(self, every=torch.ones_like(self.every))
+    def rarer(self) -> Jumps:
+        """As the rule nowhere."""
+        return replace(self, rule=torch.zeros_like(self.rule))
+
+    def trajectories(self, move: int) -> tuple[Tensor, Tensor]:
+        """Number (b,) of the trajectory that comes next, and whether it comes in this move; they count from 0."""
+        return torch.where(self.rule, move // _RARE, move), ~self.rule | _rare(move)
+
+    def due(self, move: int) -> Tensor:
+        """The observations whose chains may jump in this move."""
+        return torch.nonzero(self.worth & (self.rule | _rare(move))).squeeze(-1)
 
     def select(self, rows: Tensor) -> Jumps:
         """Those of some of the observations."""
-        return Jumps(self.proposal.select(rows), self.number, self.worth[rows], self.every[rows])
+        return Jumps(self.proposal.select(rows), self.number, self.worth[rows], self.rule[rows])
 
     @property
     def numbers(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shapes of the normal and the uniform numbers of one chain's jump."""
         return (self.number, self.proposal.mean.shape[-1]), (self.number * (1 + DF // 2) + 1,)
 
-    def ends(self, target: Target, which: Tensor, z: Tensor, value: Tensor, normals: Tensor, u: Tensor) -> Tensor:
-        """Where chains at z (n, C, k), of log density `value` (n, C), are after a jump: (n, C, k).
+    def ends(
+        self, target: Target, which: Tensor, z: Tensor, value: Tensor, normals: Tensor, u: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Where chains at z (n, C, k), of log density `value` (n, C), are after a jump.
 
         Of the places that are drawn and the one where the chain is, one is chosen in proportion to posterior over
         proposal: a move of iterated sampling importance resampling (Andrieu, Lee & Vihola 2018), to which the
@@ -81,6 +94,12 @@ class Jumps:
             The observations.
         normals, u : Tensor (n, C, number, k) and (n, C, number * (1 + DF / 2) + 1)
             Random numbers; the second are uniform.
+
+        Returns
+        -------
+        tuple of Tensor
+            Where they are (n, C, k); and for how many moves a chain waits for a jump where it was (n, C), by what the
+            places of all chains are worth.
 
         References
         ----------
@@ -98,4 +117,10 @@ class Jumps:
         # rounding may leave the sum below u: the last place is the one where the chain is
         chosen = (u[..., :1] > share.cumsum(-1)).sum(-1).clamp(max=self.number)
         places = torch.cat([tried.reshape(n, chains, self.number, k), z[:, :, None]], 2)
-        return places.gather(2, chosen[..., None, None].expand(-1, -1, 1, k)).squeeze(2)
+        end = places.gather(2, chosen[..., None, None].expand(-1, -1, 1, k)).squeeze(2)
+        usual = torch.logsumexp(odds.flatten(1), 1) - math.log(chains)
+        return end, 1 + (stay[..., 0] - usual[:, None]).exp()
+
+
+def _rare(move: int) -> bool:
+    return (move + 1) % _RARE == 0

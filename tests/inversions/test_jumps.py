@@ -35,7 +35,7 @@ def jumped(jumps, problem, z, seed=1):
     """Where chains z (C, k) of one observation are after a jump."""
     target, which = Target(problem.condition(torch.zeros(1, 1, dtype=torch.float64))), torch.tensor([0])
     value = target.value(z, which.expand(len(z)))
-    return jumps.ends(target, which, z[None], value[None], *random_numbers(jumps.numbers, len(z), seed))[0]
+    return jumps.ends(target, which, z[None], value[None], *random_numbers(jumps.numbers, len(z), seed))[0][0]
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.7])
@@ -54,6 +54,22 @@ def test_exact_draws_stay_exact(shift):
         checks = [(x, 0, 1), (x**2, 1, 2), ((x < -1.5).double(), below, below * (1 - below))]
         for value, mean, variance in checks:
             assert abs(float(value.mean()) - mean) < 4 * math.sqrt(variance / CHAINS)
+
+
+def test_chains_wait_for_jumps_as_weights_have_it():
+    """A standard normal posterior, of which jumps are proposed from draws that are too narrow."""
+    problem = Problem(lambda x: x, Independent(a=Normal(0, 1)), GaussianNoise(1e6))
+    g = torch.Generator().manual_seed(0)
+    jumps = Jumps.learned(0.6 * torch.randn(1, 40, 100, 1, generator=g, dtype=torch.float64), PLACES)
+    z = torch.linspace(-4, 4, CHAINS, dtype=torch.float64)[None, :, None]
+    target, which = Target(problem.condition(torch.zeros(1, 1, dtype=torch.float64))), torch.tensor([0])
+    value = target.value(z[0], which.expand(CHAINS))[None]
+    end, wait = jumps.ends(target, which, z, value, *random_numbers(jumps.numbers, CHAINS))
+    weight = torch.exp(-0.5 * z[..., 0] ** 2 - 0.5 * math.log(2 * math.pi) - jumps.proposal.log_prob(z))
+    assert float(weight.max()) > 1.5
+    assert torch.allclose(wait - 1, weight / PLACES, rtol=0.02)  # of 80,000 places
+    soon, late = ((end != z)[0, :, 0].double()[part].mean() for part in (wait[0] < 1.15, wait[0] > 1.3))
+    assert float(soon) > float(late) + 0.1
 
 
 def test_a_mixture_is_found_again():
@@ -121,10 +137,9 @@ def moves_of(monkeypatch, method, known):
     return turns, method(known.problem, known.y, seed=0)
 
 
-@pytest.mark.parametrize(("share", "every"), [((0.0, 0.0), 4), ((0.0, 1.1), 2), ((1.1, 1.1), 1)])
-def test_trajectories_are_rarer_where_most_chains_jump(monkeypatch, share, every):
-    monkeypatch.setattr("physgen.inversions.jumps._HALF", share[0])
-    monkeypatch.setattr("physgen.inversions.jumps._QUARTER", share[1])
+@pytest.mark.parametrize(("wait", "every"), [(2.0, 4), (1.0, 1)])
+def test_trajectories_are_rarer_where_no_chain_waits_for_a_jump(monkeypatch, wait, every):
+    monkeypatch.setattr("physgen.inversions.jumps._WAIT", wait)
     method = Hamiltonian(draws=16, chains=16, warm_up=30, max_steps=16, accept_rhat=9.0, accept_ess=1.0)
     turns, result = moves_of(monkeypatch, method, linear_gaussian(2))
     assert [number for number, due in turns if due] == list(range(16 // every))  # lengths have all their jitter
@@ -134,8 +149,6 @@ def test_trajectories_are_rarer_where_most_chains_jump(monkeypatch, share, every
 
 
 def test_trajectories_are_made_at_every_move_where_chains_disagree(monkeypatch):
-    monkeypatch.setattr("physgen.inversions.jumps._HALF", 0.0)
-    monkeypatch.setattr("physgen.inversions.jumps._QUARTER", 0.0)
     method = Hamiltonian(draws=8, chains=16, warm_up=30, max_steps=24, accept_rhat=1.00001, accept_ess=1.0)
     turns, result = moves_of(monkeypatch, method, linear_gaussian(2))
     assert int(result.status) == Status.CHAINS_DISAGREE
@@ -161,13 +174,13 @@ def test_a_model_that_is_undefined_far_from_the_posterior():
 
 def test_jumped_by_themselves(monkeypatch):
     """Of some observations the chains jump and of others not, and none of them knows."""
-    monkeypatch.setattr("physgen.inversions.jumps._WORTH", 0.9)
+    monkeypatch.setattr("physgen.inversions.jumps._WORTH", 0.77)
     numbers: list[int] = []
     ends = Jumps.ends
     monkeypatch.setattr(
         Jumps, "ends", lambda self, target, which, *a: numbers.append(len(which)) or ends(self, target, which, *a)
     )
-    monkeypatch.setattr("physgen.inversions.jumps._QUARTER", 0.95)
+    monkeypatch.setattr("physgen.inversions.jumps._WAIT", 1.25)
     method = Hamiltonian(
         draws=8, chains=16, warm_up=20, max_steps=8, max_leaps=16, accept_rhat=9.0, accept_ess=1.0, candidates=8
     )
