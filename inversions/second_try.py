@@ -18,11 +18,11 @@ Fly = Callable[[Slope, Trajectory, Tensor, int], Flight]
 
 
 def again(chains: Chains, begun: Trajectory, first: Flight, move: Move, fly: Fly) -> Move:
-    """The move with failed trajectories tried once more, in as many steps of a quarter of the length.
+    """The move with failed trajectories tried once more, with steps of a quarter of the length.
 
     Where a place is narrower than the rest, steps that suit the rest fail: without a second try the step of all moves
     would have to suit it. Few chains fail, and only those are computed; in the warm-up, where steps are still being
-    learned, many would. Four times as many steps, to go as far as the first try, move the draws no faster.
+    learned, many would.
 
     With d the log odds of the first end and e those of the second, a trajectory is tried again where d < -3 and the
     first end was rejected. The way back from the second end must be one that is tried twice as well: the trajectory
@@ -43,7 +43,8 @@ def again(chains: Chains, begun: Trajectory, first: Flight, move: Move, fly: Fly
         As it is without a second try.
     fly : callable
         ``fly(slope, start, which, shorter)``: trajectories of the observations `which` (n,) from `start` (n, c), with
-        steps that are so many times shorter, and no more of them.
+        steps that are so many times shorter. `Hamiltonian` makes as many of them: four times as many, to go as far as
+        the first time, which `Microcanonical` does, moved its draws no faster.
 
     References
     ----------
