@@ -37,7 +37,7 @@ from physgen.problem import Problem
 from physgen.result import Result
 
 METHODS: dict[str, Any] = {
-    "Hamiltonian": Hamiltonian(draws=1500, max_steps=1500),
+    "Hamiltonian": Hamiltonian(draws=5000, max_steps=5000),
     "NUTS": NUTS(draws=1500, chains=8, max_steps=1500),
     "Microcanonical": Microcanonical(draws=6000, max_steps=6000),
 }
