@@ -9,7 +9,7 @@ import xarray
 from scipy.stats import chisquare
 
 from physgen.forward_models import Canopy, vegetation
-from physgen.inversions import Ensemble, OptimalEstimation
+from physgen.inversions import Ensemble, Hamiltonian, OptimalEstimation, TemperedSMC
 from physgen.noise import CorrelatedGaussianNoise
 from physgen.problem import Problem
 
@@ -67,6 +67,20 @@ def test_two_methods_agree_on_real_plots():
     print(f"steps {int(slow.stats['steps'].min())} to {int(slow.stats['steps'].max())}")
     assert float(shift.max()) < 0.1
     assert float(spread.max()) < 0.1
+
+
+@pytest.mark.parametrize("method", [Hamiltonian(), TemperedSMC()], ids=lambda m: type(m).__name__)
+def test_default_settings_are_trusted_on_real_plots_and_agree_with_importance_sampling(method):
+    problem, (y, angles) = main_job(), plots(4)
+    rounds = {"round_draws": (5000, 10000, 20000, 40000), "stop_ess": 10000.0, "accept_ess": 5000.0}
+    reference = OptimalEstimation(draws=10000, **rounds)(problem, y.double(), conditions=angles, seed=2)
+    found = method(problem, y.double(), conditions=angles, seed=1)
+    assert bool(reference.trusted.all())
+    assert bool(found.trusted.all())
+    off = (found.draws.mean(0) - reference.draws.mean(0)) / reference.draws.std(0)
+    error = (1 / found.stats["ess"] + 1 / reference.stats["ess"] + 1e-4).sqrt()[:, None]  # 10,000 of the draws are kept
+    print(f"{type(method).__name__}: {float((off / error).abs().max()):.2f} errors, {float(off.abs().max()):.3f} sd")
+    assert float((off / error).abs().max()) < 4.5
 
 
 def test_canopies_drawn_from_the_prior_are_recovered_with_calibrated_uncertainty():
