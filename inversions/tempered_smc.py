@@ -157,7 +157,8 @@ class TemperedSMC:
         target, k = Target(posterior), posterior.problem.prior.latent_dim
         shape = (self.chains, self.particles, k)
         z = normal(shape, index, seed=seed, stage=_STAGE, dtype=posterior.y.dtype)
-        gradient = self.moves == "hamiltonian" or (self.moves == "auto" and posterior.problem.differentiable and k > _FEW)
+        many = posterior.problem.differentiable and k > _FEW
+        gradient = self.moves == "hamiltonian" or (self.moves == "auto" and many)
         all_of = Population.of(target, z, index, seed=seed, stage=_STAGE + 1, gradient=gradient)
         feasible = torch.isfinite(all_of.log_likelihood).any(-1).all(-1)
         settled, active = torch.zeros_like(feasible), torch.nonzero(feasible).squeeze(-1)

@@ -64,8 +64,8 @@ def test_starts_are_not_where_a_mode_holds_no_mass():
 
 
 CHAINS = Hamiltonian(draws=128, chains=64, superchains=8, warm_up=300, accept_ess=4000, max_steps=4000)
-# A call of these takes a third of a second, of many rows as of few: an hour of chains. Importance sampling knows nothing
-# of chains; asked for itself, as `Auto` would go on to chains where it is not trusted.
+# A call of these takes as long for few rows as for many, which chains cannot use. Importance sampling knows nothing of
+# them; asked for itself, as `Auto` would go on to chains where it is not trusted.
 LONGER = dict.fromkeys(("lotka-volterra", "elimination"), Auto(draws=20_000, methods=("Pathfinder",)))
 
 
