@@ -2,7 +2,7 @@
 
     python benchmarks/gradients_to_error.py                      # all
     python benchmarks/gradients_to_error.py --model brownian --method NUTS
-    python benchmarks/gradients_to_error.py --model responses --single --others    # some hours
+    python benchmarks/gradients_to_error.py --model responses --single --others    # an hour or two
 
 --single computes in float32. --others takes as the truth of each chain what the others of its run say, and needs no run
 for it: the error is then too large by one part in their number, and blind to what all chains have in common.
