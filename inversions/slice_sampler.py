@@ -65,7 +65,8 @@ class SliceSampler:
         long, until they are good. The first stretch is made in any case.
     accept_rhat, accept_ess : float
         What an answer must reach to be trusted. R-hat is the larger of nested R-hat (Margossian et al. 2024) and of
-        the rank-normalised, folded one with each superchain for a chain, over the causes.
+        the rank-normalised, folded one with each superchain for a chain, over the causes. Where `creep` is above 2 its
+        square times as many draws must be effective, which no chains reach that keep fewer: raise `draws` there.
     chunk : int
         Observations held at once.
 
