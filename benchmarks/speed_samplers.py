@@ -10,8 +10,9 @@ the effective sample size (bulk) of the worst cause, summed over the observation
 took, warm-up and burn-in included. emcee is run as its users run it, one observation at a time with all walkers in one
 call of the same likelihood; and, since nobody would do that with a batched model, its stretch move (Goodman & Weare
 2010) is also run for all observations in step, which is emcee at its best. Both start from the modes, as Hamiltonian
-does, at half the spread of the Laplace posterior. All have the same likelihood: first the model as it is, then compiled
-(the code is made before the clock starts; a call of few rows costs as much as one of 256, which emcee's do not fill).
+does, at half the spread of the Laplace posterior. In step are all observations, of Hamiltonian as well. All have the
+same likelihood: first the model as it is, then compiled (the code is made before the clock starts; a call of few rows
+costs as much as one of 256, which emcee's do not fill).
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def samplers(posterior: Posterior, few: int, label: str) -> None:
     """All of them on the same observations, `few` of these by emcee one at a time."""
     problem, y = posterior.problem, posterior.y
     start = time.perf_counter()
-    result = Hamiltonian()(problem, y, conditions=ANGLES, seed=1)
+    result = Hamiltonian(chunk=len(y))(problem, y, conditions=ANGLES, seed=1)
     seconds = time.perf_counter() - start
     stats, chains = result.stats, result.samples.shape[0]
     print(

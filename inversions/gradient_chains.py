@@ -35,9 +35,11 @@ from .normal_mixture import components
 # before Stan's 1000, and on the walk below ten answers of ten were trusted for want of an alarm (docs/inversions.md).
 DIVERGENT = 20.0
 _SLOTS = 5  # sets of random numbers that a move may use: three of the kernel, two of jumps
+_TRIAL = 1 << 19  # sets of the first tries of jumps begin here, beyond those of all moves
 _WINDOWS = (0.2, 0.4, 0.65)  # shares of the warm-up after which the metric is learned anew
 _LONGEST, _STATES = 0.35, 6  # of these windows; positions, velocities and gradients that a move holds
 _PLACE = 10  # random numbers, places and their distances from each component, for each place of a jump
+_TAUGHT = 4  # of the draws that places are learned from
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,16 +200,15 @@ class Chains:
                 first = self.number == windows[0]  # its beginning still remembers the starts
                 self._relearn(torch.stack(self.window[len(self.window) // 2 if first else 0 :], 2))
                 self.window = []
-        self.jumps = Jumps.learned(torch.stack(self.window, 2), getattr(self.method, "candidates", 0))
+        self._learn_jumps(torch.stack(self.window, 2))
         self.window = []
-        if self.jumps:
-            self.jumps = self.jumps.where_worth(self._jump(self.jumps, torch.nonzero(self.jumps.worth).squeeze(-1)))
 
     def sample(self) -> dict[str, Tensor]:
         """Draws of each observation until its chains agree and are long enough, or the budget is spent.
 
-        Those that lack nothing but length go on until they are twice as long. Those that lack nothing but calm begin
-        anew, for as long and with a smaller step; all others begin anew for twice as long.
+        Those that lack nothing but length go on until they are twice as long, and learn from their draws where to jump
+        to: where chains are slow, the warm-up has shown them little. Those that lack nothing but calm begin anew, for
+        as long and with a smaller step; all others begin anew for twice as long.
         """
         m, out, waiting = self.method, dict[str, Tensor](), [_Waiting(self, self.every, 1)]
         while waiting:
@@ -226,10 +227,12 @@ class Chains:
             for which, longer in ((restless, thin), (short, 2 * thin), (~restless & ~short, 2 * thin)):
                 rows = torch.nonzero(which & ~done).squeeze(-1)
                 if len(rows):
-                    kept, some = walk.select(rows).thinned() if which is short else None, run._select(rows)
-                    if some.jumps and which is not short:
+                    so_far, some = walk.select(rows), run._select(rows)
+                    if some.jumps and which is short:
+                        some._learn_jumps(so_far.z)
+                    elif some.jumps:
                         some.jumps = some.jumps.rarer()
-                    waiting.append(_Waiting(some, at[rows], longer, kept))
+                    waiting.append(_Waiting(some, at[rows], longer, so_far.thinned() if which is short else None))
         return out
 
     def _go(self, *, learning: bool) -> Move:
@@ -241,7 +244,14 @@ class Chains:
         self.number += 1
         return move
 
-    def _jump(self, jumps: Jumps, which: Tensor) -> Tensor:
+    def _learn_jumps(self, draws: Tensor) -> None:
+        """Where to jump to, from draws (b, C, S, k), and by a first try for which observations that is of use."""
+        self.jumps = Jumps.learned(draws, getattr(self.method, "candidates", 0))
+        if self.jumps:
+            wait = self._jump(self.jumps, torch.nonzero(self.jumps.worth).squeeze(-1), first=_TRIAL)
+            self.jumps = self.jumps.where_worth(wait)
+
+    def _jump(self, jumps: Jumps, which: Tensor, first: int = 3) -> Tensor:
         """Each chain of the observations `which` to one of some places that the warm-up has learned, or not.
 
         Returns for how many moves each (b, C) would wait for a jump where it was.
@@ -252,7 +262,7 @@ class Chains:
         here, (normal, uniform) = self.at.select(which), jumps.numbers
         chains, L = self.shape[0], self.factor[which]
         z = product(here.z, L.mT)
-        normals, u = self.normal(3, (chains, *normal), which), self.uniform(4, (chains, *uniform), which)
+        normals, u = self.normal(first, (chains, *normal), which), self.uniform(first + 1, (chains, *uniform), which)
         # a target of its own: places far out, where a model may be undefined, are not what the chains have met
         end, wait[which] = jumps.ends(Target(self.posterior), which, z, here.value, normals, u)
         moved = (end != z).any(-1)
@@ -379,7 +389,8 @@ def run(
     own |= {"latent_mean": ("k",), "latent_covariance": ("k", "k")}
     counts = ("steps", "gradients", "divergences", "nonfinite")
     last = method.chains * (method.warm_up - math.ceil(_WINDOWS[-1] * method.warm_up))
-    jumps = _PLACE * getattr(method, "candidates", 0) * bool(components(last, problem.prior.latent_dim))
+    jumps = _PLACE * getattr(method, "candidates", 0)
+    jumps = (jumps + _TAUGHT * method.draws * bool(jumps)) * bool(components(last, problem.prior.latent_dim))
     states = method.chains * (math.ceil(_LONGEST * method.warm_up) + 3 * method.draws + _STATES + jumps)
     layout = Layout(method.chains, method.draws, own, counts, states=states)
     settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": method.chunk}

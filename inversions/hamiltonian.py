@@ -52,9 +52,11 @@ class Hamiltonian:
     candidates : int
         Places drawn from what the warm-up has seen, to one of which a chain may jump after every fourth trajectory; 0
         for none. There are none where they are of no use, nor where the warm-up made fewer than 20 draws for each
-        latent. Where chains wait for a jump for less than two moves on average, there are four jumps to a trajectory.
+        latent. Where chains wait for a jump for less than two moves on average, there are eight jumps to a trajectory.
+        Chains that go on learn anew from their draws where to jump to.
     chunk : int
-        Observations held at once.
+        Observations held at once. More of them are faster together; progress is reported, and what is done is kept
+        when interrupted, by the chunk.
 
     Raises
     ------

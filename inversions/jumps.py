@@ -13,18 +13,18 @@ from .markov import mean_of
 from .normal_mixture import fitted
 from .student_mixture import DF, StudentMixture, searched
 
-_COMPONENTS = 4
+_COMPONENTS = 8
 _DEFENCE = 0.02  # share of the prior among the places, at least
 _WORTH = 0.2  # share of the chains that jump at the first try, below which no further one is made
 # Moves that chains may wait for a jump, on average, where jumps are the rule. Those of canopies wait 1.1 to 1.5, those
 # of a walk of unknown noise from 7 on, for the sake of few: two of three jump at the first try.
 _WAIT = 2.0
-_RARE = 4  # moves in which there is one trajectory where jumps are the rule, and one jump elsewhere
+_TRAJECTORY, _JUMP = 8, 4  # moves in which there is one trajectory where jumps are the rule, and one jump elsewhere
 
 
 @dataclass(frozen=True, eq=False)
 class Jumps:
-    """What the warm-up of b observations has learned of where their chains may jump to.
+    """What the moves of b observations so far have taught of where their chains may jump to.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Jumps:
     worth : boolean Tensor (b,)
         For which observations they are of use.
     rule : boolean Tensor (b,)
-        For which of them every move is a jump, and every fourth begins with a trajectory. Elsewhere every move is a
+        For which of them every move is a jump, and every eighth begins with a trajectory. Elsewhere every move is a
         trajectory, and every fourth ends with a jump.
     """
 
@@ -63,11 +63,11 @@ class Jumps:
 
     def trajectories(self, move: int) -> tuple[Tensor, Tensor]:
         """Number (b,) of the trajectory that comes next, and whether it comes in this move; they count from 0."""
-        return torch.where(self.rule, move // _RARE, move), ~self.rule | _rare(move)
+        return torch.where(self.rule, move // _TRAJECTORY, move), ~self.rule | _last(move, _TRAJECTORY)
 
     def due(self, move: int) -> Tensor:
         """The observations whose chains may jump in this move."""
-        return torch.nonzero(self.worth & (self.rule | _rare(move))).squeeze(-1)
+        return torch.nonzero(self.worth & (self.rule | _last(move, _JUMP))).squeeze(-1)
 
     def select(self, rows: Tensor) -> Jumps:
         """Those of some of the observations."""
@@ -122,5 +122,6 @@ class Jumps:
         return end, 1 + (stay[..., 0] - usual[:, None]).exp()
 
 
-def _rare(move: int) -> bool:
-    return (move + 1) % _RARE == 0
+def _last(move: int, of: int) -> bool:
+    """Whether a move is the last one of so many."""
+    return (move + 1) % of == 0

@@ -67,7 +67,11 @@ def _expected(z: Tensor, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         belongs = torch.softmax(torch.stack(parts[1:], 1), 1)  # (B, C, S)
         number = product(belongs, torch.ones_like(z[..., :1])) + 1e-6  # (B, C, 1)
         share, mean = (number / (size + 1e-6 * count))[..., 0], product(belongs, z) / number
-        off = z[:, None] - mean[:, :, None]
-        scatter = product((belongs[..., None] * off).mT, off)
+        scatter = torch.stack([_scatter(z - mean[:, c, None], belongs[:, c, :, None]) for c in range(count)], 1)
         factor = cholesky((scatter + _PSEUDO * _WITHIN * eye) / (number + _PSEUDO)[..., None])
     return share, mean, factor
+
+
+def _scatter(off: Tensor, share: Tensor) -> Tensor:
+    """Sums (B, k, k) of products of deviations (B, S, k), of which each has a share (B, S, 1)."""
+    return product((share * off).mT, off)

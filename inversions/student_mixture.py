@@ -59,6 +59,8 @@ class StudentMixture:
             Without strata, draw s belongs to the component that stratum s of [0, 1] falls into.
         """
         s = normals.shape[1]
+        # where the components are mixed, what they have in common is made once
+        wide = {} if strata is None else {df: _widened(normals, uniforms, df) for df in set(self.df)}
         if strata is None:
             strata = ((torch.arange(s, dtype=normals.dtype, device=normals.device) + 0.5) / s)[None]
         which = (strata[:, None] > self.weight.cumsum(-1)[..., None]).sum(1)  # (B, S); C stands for the prior
@@ -69,10 +71,8 @@ class StudentMixture:
                 continue
             # in float64 a product of other rows could round differently, and answers are the same to the bit
             run = slice(int(places[0]), int(places[-1]) + 1) if z.dtype == torch.float32 else slice(None)
-            heavy, here = normals[:, run], (which[:, run] == c)[..., None]
-            if df:
-                radius = torch.log(uniforms[:, run, : df // 2]).sum(-1, keepdim=True)
-                heavy = heavy * torch.sqrt(-0.5 * df / radius)
+            here = (which[:, run] == c)[..., None]
+            heavy = wide[df][:, run] if wide else _widened(normals[:, run], uniforms[:, run], df)
             draw = self.mean[:, c, None] + product(heavy, self.factor[:, c].mT)
             z[:, run] = torch.where(here, draw, z[:, run])
         return z
@@ -107,6 +107,13 @@ class StudentMixture:
         parts = zip(z.split(rows), inverse.split(rows), centre.split(rows), strict=True)
         white = (product(z_rows, factor) - middle for z_rows, factor, middle in parts)
         return torch.cat([product(w * w, each.expand(len(w), -1, -1)) for w in white])
+
+
+def _widened(normals: Tensor, uniforms: Tensor, df: int) -> Tensor:
+    """Student-t draws (B, S, k) from normal ones and uniform numbers; normal ones where df is 0."""
+    if not df:
+        return normals
+    return normals * torch.sqrt(-0.5 * df / torch.log(uniforms[..., : df // 2]).sum(-1, keepdim=True))
 
 
 def log_sum_exp(parts: list[Tensor]) -> Tensor:

@@ -137,7 +137,7 @@ def moves_of(monkeypatch, method, known):
     return turns, method(known.problem, known.y, seed=0)
 
 
-@pytest.mark.parametrize(("wait", "every"), [(2.0, 4), (1.0, 1)])
+@pytest.mark.parametrize(("wait", "every"), [(2.0, 8), (1.0, 1)])
 def test_trajectories_are_rarer_where_no_chain_waits_for_a_jump(monkeypatch, wait, every):
     monkeypatch.setattr("physgen.inversions.jumps._WAIT", wait)
     method = Hamiltonian(draws=16, chains=16, warm_up=30, max_steps=16, accept_rhat=9.0, accept_ess=1.0)
@@ -152,7 +152,7 @@ def test_trajectories_are_made_at_every_move_where_chains_disagree(monkeypatch):
     method = Hamiltonian(draws=8, chains=16, warm_up=30, max_steps=24, accept_rhat=1.00001, accept_ess=1.0)
     turns, result = moves_of(monkeypatch, method, linear_gaussian(2))
     assert int(result.status) == Status.CHAINS_DISAGREE
-    assert [due for _, due in turns] == 2 * [False, False, False, True] + 16 * [True]
+    assert [due for _, due in turns] == [*7 * [False], True, *16 * [True]]
 
 
 def test_a_model_that_is_undefined_far_from_the_posterior():
@@ -188,6 +188,24 @@ def test_jumped_by_themselves(monkeypatch):
     together = method(narrowing(), y, seed=5)
     assert {1, 2, 3} & set(numbers)
     for i in range(4):
+        alone = method(narrowing(), y[i], seed=5, index=torch.tensor([i]))
+        assert torch.equal(alone.samples, together.samples[:, :, i])
+        assert all(torch.equal(value, together.stats[name][i]) for name, value in alone.stats.items())
+
+
+def test_chains_that_go_on_learn_anew_where_to_jump_to(monkeypatch):
+    """From the draws of their walk; each observation from its own."""
+    seen: list[tuple[int, ...]] = []
+    learned = Jumps.learned
+    monkeypatch.setattr(
+        Jumps, "learned", staticmethod(lambda z, number: seen.append(tuple(z.shape)) or learned(z, number))
+    )
+    method = Hamiltonian(draws=16, chains=16, warm_up=30, max_steps=64, accept_rhat=9.0, accept_ess=300.0, candidates=8)
+    y = torch.zeros(3, 1, dtype=torch.float64)
+    together = method(narrowing(), y, seed=5)
+    assert seen == [(3, 16, 10, 3), (3, 16, 16, 3), (3, 16, 16, 3)]
+    assert together.status.tolist() == 3 * [Status.CHAINS_TOO_SHORT]
+    for i in range(3):
         alone = method(narrowing(), y[i], seed=5, index=torch.tensor([i]))
         assert torch.equal(alone.samples, together.samples[:, :, i])
         assert all(torch.equal(value, together.stats[name][i]) for name, value in alone.stats.items())
