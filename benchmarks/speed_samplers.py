@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/speed_samplers.py             # 256 observations
     OMP_NUM_THREADS=1 python benchmarks/speed_samplers.py 32 2        # of 32, and of 2 by emcee one at a time
     OMP_NUM_THREADS=1 python benchmarks/speed_samplers.py 32 2 --compiled  # with the compiled model alone
+    OMP_NUM_THREADS=1 python benchmarks/speed_samplers.py --draws 512  # longer chains, whose warm-up costs less of it
 
 PROSPECT-5, leaf area, leaf angle, and soil brightness and moisture; all bands of Sentinel-2 with an error of 0.01. A
 sampler runs until its rank-normalised R-hat is below 1.01 in every cause of (nearly) every observation; what counts is
@@ -35,6 +36,7 @@ from physgen.problem import Posterior
 
 ANGLES = {"solar_zenith": 40.0, "view_zenith": 5.0, "relative_azimuth": 100.0}
 WALKERS, GROUPS, KEPT = 40, 4, 4000
+Walk = Callable[[int, int], Tensor]  # (steps, thin): every so many-th of the next steps, (s, WALKERS, b, k)
 
 
 def canopy() -> pg.Problem:
@@ -88,51 +90,65 @@ def starts(posterior: Posterior, result: pg.Result, seed: int) -> Tensor:
     return mean + 0.5 * (factor @ e[..., None]).squeeze(-1)
 
 
-def stretch(posterior: Posterior, z: Tensor, steps: int, seed: int) -> Tensor:
-    """Stretch moves of all observations in step: at most KEPT walks (s, WALKERS, b, k) from z (WALKERS, b, k)."""
-    g, half, k, thin = torch.Generator().manual_seed(seed), len(z) // 2, z.shape[-1], -(-steps // KEPT)
-    value, walks = posterior.log_prob(z), torch.empty(steps // thin, *z.shape)
-    for step in range(steps):
-        for own, other in ((slice(0, half), slice(half, None)), (slice(half, None), slice(0, half))):
-            partner = torch.randint(half, (half, z.shape[1], 1), generator=g).expand(-1, -1, k)
-            factor = (torch.rand(half, z.shape[1], generator=g) + 1) ** 2 / 2  # a = 2
-            there = z[other].gather(0, partner)
-            new = there + factor[..., None] * (z[own] - there)
-            proposed = posterior.log_prob(new)
-            better = (k - 1) * factor.log() + proposed - value[own]
-            accept = torch.rand(half, z.shape[1], generator=g).log() < better
-            z[own] = torch.where(accept[..., None], new, z[own])
-            value[own] = torch.where(accept, proposed, value[own])
-        if (step + 1) % thin == 0:
-            walks[step // thin] = z
-    return walks
+def stretch(posterior: Posterior, z: Tensor, seed: int) -> Walk:
+    """Stretch moves of all observations in step, from z (WALKERS, b, k)."""
+    g, half, k = torch.Generator().manual_seed(seed), len(z) // 2, z.shape[-1]
+    value = posterior.log_prob(z)
+
+    def go(steps: int, thin: int) -> Tensor:
+        walks = torch.empty(steps // thin, *z.shape)
+        for step in range(steps):
+            for own, other in ((slice(0, half), slice(half, None)), (slice(half, None), slice(0, half))):
+                partner = torch.randint(half, (half, z.shape[1], 1), generator=g).expand(-1, -1, k)
+                factor = (torch.rand(half, z.shape[1], generator=g) + 1) ** 2 / 2  # a = 2
+                there = z[other].gather(0, partner)
+                new = there + factor[..., None] * (z[own] - there)
+                proposed = posterior.log_prob(new)
+                better = (k - 1) * factor.log() + proposed - value[own]
+                accept = torch.rand(half, z.shape[1], generator=g).log() < better
+                z[own] = torch.where(accept[..., None], new, z[own])
+                value[own] = torch.where(accept, proposed, value[own])
+            if (step + 1) % thin == 0:
+                walks[step // thin] = z
+        return walks
+
+    return go
 
 
-def single(posterior: Posterior, z: Tensor, steps: int, seed: int) -> np.ndarray:
-    """At most KEPT walks (s, WALKERS, k) of emcee itself for one observation."""
+def single(posterior: Posterior, z: Tensor, seed: int) -> Walk:
+    """Those of emcee itself for one observation, from z (WALKERS, 1, k)."""
 
     def log_prob(theta: np.ndarray) -> np.ndarray:
         return posterior.log_prob(torch.as_tensor(theta, dtype=z.dtype)[:, None])[:, 0].double().numpy()
 
     sampler = emcee.EnsembleSampler(WALKERS, z.shape[-1], log_prob, vectorize=True)
     sampler._random.seed(seed)
-    sampler.run_mcmc(z[:, 0].double().numpy(), steps, skip_initial_state_check=True)
-    thin = -(-steps // KEPT)
-    return sampler.get_chain()[thin - 1 :: thin]
+    state = emcee.State(z[:, 0].double().numpy())
+
+    def go(steps: int, thin: int) -> Tensor:
+        nonlocal state
+        sampler.reset()
+        state = sampler.run_mcmc(state, steps, skip_initial_state_check=True)
+        return torch.as_tensor(sampler.get_chain()[thin - 1 :: thin])[:, :, None]
+
+    return go
 
 
-def until_mixed(walk: Callable[[int], Tensor], steps: int = 2000, most: int = 64000) -> tuple[float, float, float]:
+def until_mixed(walk: Walk, steps: int = 2000, most: int = 64000) -> tuple[float, float, float]:
     """Summed effective samples, share of observations with R-hat < 1.01, seconds: twice as long till 95 % are there."""
+    thin, seconds, walks = -(-steps // KEPT), 0.0, torch.empty(0)
     while True:
         start = time.perf_counter()
-        walks = walk(steps)
-        seconds = time.perf_counter() - start
-        kept = walks[len(walks) // 5 :]
+        new = walk(steps, thin)
+        seconds += time.perf_counter() - start
+        walks = torch.cat([walks, new]) if len(walks) else new
+        kept, steps = walks[len(walks) // 5 :], thin * len(walks)
         figures = [effective(kept[:, :, b]) for b in range(kept.shape[2])]
         good = [e for e, r in figures if r < 1.01]
         if len(good) >= 0.95 * len(figures) or steps >= most:
             return sum(good), len(good) / len(figures), seconds
-        steps *= 2
+        if len(walks) >= KEPT:
+            walks, thin = walks[1::2], 2 * thin
 
 
 def main() -> None:
@@ -141,6 +157,7 @@ def main() -> None:
     parser.add_argument("count", type=int, nargs="?", default=256, help="observations")
     parser.add_argument("few", type=int, nargs="?", default=4, help="of them by emcee one at a time")
     parser.add_argument("--compiled", action="store_true", help="not with the model as it is")
+    parser.add_argument("--draws", type=int, default=Hamiltonian().draws, help="of each chain of Hamiltonian, at least")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     count, few, plain = asked.count, asked.few, canopy()
@@ -151,14 +168,14 @@ def main() -> None:
             posterior = problem.condition(y, **ANGLES)
             for function in (posterior.log_prob, posterior.slope, posterior.predict):
                 function(torch.zeros(count, 10))
-            samplers(posterior, few, label)
+            samplers(posterior, Hamiltonian(draws=asked.draws, chunk=count), few, label)
 
 
-def samplers(posterior: Posterior, few: int, label: str) -> None:
+def samplers(posterior: Posterior, method: Hamiltonian, few: int, label: str) -> None:
     """All of them on the same observations, `few` of these by emcee one at a time."""
     problem, y = posterior.problem, posterior.y
     start = time.perf_counter()
-    result = Hamiltonian(chunk=len(y))(problem, y, conditions=ANGLES, seed=1)
+    result = method(problem, y, conditions=ANGLES, seed=1)
     seconds = time.perf_counter() - start
     stats, chains = result.stats, result.samples.shape[0]
     print(
@@ -174,12 +191,11 @@ def samplers(posterior: Posterior, few: int, label: str) -> None:
     each = []
     for b in range(few):
         one = posterior.select(torch.tensor([b]))
-        walk = lambda steps, one=one, b=b: torch.as_tensor(single(one, z[:, b : b + 1], steps, 1))[:, :, None]  # noqa: E731
-        total, share, seconds = until_mixed(walk)
+        total, share, seconds = until_mixed(single(one, z[:, b : b + 1], 1))
         print(f"emcee{label}, observation {b}: {seconds:.0f} s, R-hat < 1.01: {share:.0f}", flush=True)
         each.append((total, seconds))
     compared("emcee one at a time", sum(t for t, _ in each) / sum(s for _, s in each), ours)
-    total, share, seconds = until_mixed(lambda steps: stretch(posterior, z.clone(), steps, 1), steps=8000)
+    total, share, seconds = until_mixed(stretch(posterior, z.clone(), 1), steps=8000)
     print(f"stretch moves in step{label}: {seconds:.0f} s, {100 * share:.0f} % with R-hat < 1.01")
     compared("emcee batched", total / seconds, ours)
 

@@ -86,6 +86,34 @@ def test_default_settings_agree_with_a_longer_run(name):
         assert bias < math.hypot(0.05, 2 / math.sqrt(float(long.stats["ess"])))  # that of the longer run included
 
 
+def eight_schools_by_quadrature(y, sd):
+    """Means and standard deviations of mu, tau and eight effects: a sum over (mu, tau), the effects in closed form."""
+    mu = torch.linspace(-30, 40, 351, dtype=torch.float64)[:, None]
+    tau = torch.linspace(-12, 7, 951, dtype=torch.float64).exp()
+    variance, offset = (sd**2)[:, None, None] + tau**2, y[:, None, None] - mu
+    density = (-0.5 * offset**2 / variance - 0.5 * variance.log()).sum(0)
+    density = density - 0.5 * (mu / 5) ** 2 - torch.log1p((tau / 5) ** 2) + tau.log()
+    weight = density.flatten().softmax(0).reshape(density.shape)
+    first = torch.cat([torch.stack([mu.expand_as(weight), tau.expand_as(weight)]), tau * offset / variance])
+    second = first**2
+    second[2:] += (sd**2)[:, None, None] / variance
+    mean, square = ((weight * part).sum((1, 2)) for part in (first, second))
+    return mean, (square - mean**2).sqrt()
+
+
+@pytest.mark.slow
+def test_eight_schools_have_no_bias():
+    """Twelve times over: of an answer by itself, Monte-Carlo error would hide it."""
+    problem, y = MODELS["eight schools"]()
+    mean, sd = eight_schools_by_quadrature(y, problem.noise.absolute)
+    result = Hamiltonian()(problem, y.expand(12, -1), seed=7)
+    assert bool(result.trusted.all())
+    off = (result.draws.mean(0) - mean) / sd
+    print(f"worst of each {off.abs().amax(1).tolist()}, on average {off.mean(0).tolist()}")
+    assert float(off.abs().max()) < 0.05
+    assert float(off.mean(0).abs().max()) < 4 / math.sqrt(float(result.stats["ess"].sum()))
+
+
 def test_likelihoods_have_no_quadratic_model_and_say_so():
     with pytest.raises(TypeError, match="only evaluates"):
         user_models.Likelihood(lambda y, p: y.sum(-1)).sample(torch.zeros(3))
