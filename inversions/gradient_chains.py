@@ -39,7 +39,7 @@ _TRIAL = 1 << 19  # sets of the first tries of jumps begin here, beyond those of
 _WINDOWS = (0.2, 0.4, 0.65)  # shares of the warm-up after which the metric is learned anew
 _LONGEST, _STATES = 0.35, 6  # of these windows; positions, velocities and gradients that a move holds
 _PLACE = 10  # random numbers, places and their distances from each component, for each place of a jump
-_TAUGHT = 4  # of the draws that places are learned from
+_TAUGHT = 4  # sets of the draws that places are learned from, while they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +252,7 @@ class Chains:
             self.jumps = self.jumps.where_worth(wait)
 
     def _jump(self, jumps: Jumps, which: Tensor, first: int = 3) -> Tensor:
-        """Each chain of the observations `which` to one of some places that the warm-up has learned, or not.
+        """Each chain of the observations `which` to one of some places that have been learned, or not.
 
         Returns for how many moves each (b, C) would wait for a jump where it was.
         """
@@ -389,8 +389,8 @@ def run(
     own |= {"latent_mean": ("k",), "latent_covariance": ("k", "k")}
     counts = ("steps", "gradients", "divergences", "nonfinite")
     last = method.chains * (method.warm_up - math.ceil(_WINDOWS[-1] * method.warm_up))
-    jumps = _PLACE * getattr(method, "candidates", 0)
-    jumps = (jumps + _TAUGHT * method.draws * bool(jumps)) * bool(components(last, problem.prior.latent_dim))
+    places = getattr(method, "candidates", 0) if components(last, problem.prior.latent_dim) else 0
+    jumps = _PLACE * places + (_TAUGHT * method.draws if places else 0)
     states = method.chains * (math.ceil(_LONGEST * method.warm_up) + 3 * method.draws + _STATES + jumps)
     layout = Layout(method.chains, method.draws, own, counts, states=states)
     settings = {"conditions": conditions, "seed": seed, "index": index, "progress": progress, "chunk": method.chunk}

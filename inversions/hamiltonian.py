@@ -50,7 +50,7 @@ class Hamiltonian:
         What an answer must reach to be trusted. Of 4,000 effective draws one moment in 600 is more than 0.05 standard
         deviations off.
     candidates : int
-        Places drawn from what the warm-up has seen, to one of which a chain may jump after every fourth trajectory; 0
+        Places drawn from what the chains have seen, to one of which a chain may jump after every fourth trajectory; 0
         for none. There are none where they are of no use, nor where the warm-up made fewer than 20 draws for each
         latent. Where chains wait for a jump for less than two moves on average, there are eight jumps to a trajectory.
         Chains that go on learn anew from their draws where to jump to.

@@ -1,4 +1,4 @@
-"""Jumps: between two trajectories, each chain may go to one of several places drawn from what the warm-up has seen."""
+"""Jumps: between two trajectories, each chain may go to one of several places drawn from what all have seen."""
 
 from __future__ import annotations
 
